@@ -1,0 +1,1 @@
+"""Which model? Every source ends in a `ModelMetadata`."""

@@ -1,0 +1,1 @@
+"""What crosses an edge: requests, configs, saved files (pydantic) and computed results (dataclasses)."""

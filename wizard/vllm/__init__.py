@@ -1,0 +1,1 @@
+"""Facts about vLLM, by version: rules of memory, flags, limits and error texts."""

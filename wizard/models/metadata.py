@@ -128,3 +128,123 @@ def short(value: object, limit: int = 40) -> str:
     except (ValueError, RecursionError):
         text = type(value).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def checked_config(value: object) -> Mapping[str, Any]:
+    """The parsed config.json as an object with text keys; ConfigError for anything else."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"config.json must hold an object, not {short(value)}; is this a model directory?")
+    return value
+
+
+def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The decoder's section of a config: nested for most multimodal models, else the whole."""
+    for name in TEXT_CONFIG_KEYS:
+        nested = section(config, name)
+        if nested is not None:
+            return text_part(nested) if name == "thinker_config" else nested
+    return config
+
+
+def metadata_from_config(
+    config: Mapping[str, Any],
+    *,
+    model: str,
+    source: Source,
+    revision: str | None = None,
+    checkpoint: Checkpoint | None = None,
+    hf_quant_config: Mapping[str, Any] | None = None,
+    tokenizer_config: Mapping[str, Any] | None = None,
+) -> ModelMetadata:
+    """Facts of a parsed config.json. Pure.
+
+    Raises ConfigError, in one sentence, where a value is missing, of the wrong type or out of range.
+    """
+    config = checked_config(config)
+    text = text_part(config)
+    architectures = config.get("architectures") or text.get("architectures")
+    if not isinstance(architectures, list) or not architectures or not isinstance(architectures[0], str):
+        raise ConfigError(
+            "config.json names no architecture; vLLM needs `architectures` to choose the model class."
+        )
+    hidden_size = integer(text, "hidden_size", "n_embd", "d_model", low=1)
+    heads = integer(text, "num_attention_heads", "n_head", "num_heads", default=0)
+    kv_heads = integer(
+        text,
+        "num_key_value_heads",
+        "num_kv_heads",
+        "n_head_kv",
+        "multi_query_group_num",
+        default=heads,
+    )
+    head_dim = integer(
+        text,
+        "head_dim",
+        "attention_head_dim",
+        "kv_channels",
+        default=hidden_size // heads if heads else 0,
+    )
+    return ModelMetadata(
+        model=model,
+        source=source,
+        config=config,
+        text=text,
+        architecture=architectures[0],
+        model_type=str(config.get("model_type") or text.get("model_type") or ""),
+        hidden_size=hidden_size,
+        num_layers=integer(text, "num_hidden_layers", "n_layer", "num_layers", low=1),
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=head_dim,
+        intermediate_size=integer(text, "intermediate_size", "ffn_hidden_size", "n_inner", default=0),
+        vocab_size=integer(text, "vocab_size", "padded_vocab_size", low=1),
+        max_position_embeddings=integer(
+            text,
+            "max_position_embeddings",
+            "n_positions",
+            "max_seq_len",
+            "seq_length",
+            "model_max_length",
+            default=2048,
+            low=1,
+        ),
+        dtype=checkpoint_dtype(config, text),
+        tie_word_embeddings=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))),
+        quantization_config=section(config, "quantization_config", "compression_config")
+        or section(text, "quantization_config", "compression_config")
+        or (section(hf_quant_config, "quantization") if hf_quant_config else None),
+        revision=revision,
+        checkpoint=checkpoint,
+        num_experts=integer(
+            text, "num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts", default=0
+        ),
+        num_experts_per_token=_first_integer(
+            text, "num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_k"
+        ),
+        moe_intermediate_size=_first_integer(text, "moe_intermediate_size", "intermediate_size"),
+        needs_remote_code=bool(section(config, "auto_map")),
+    )
+
+
+def checkpoint_dtype(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:
+    """The dtype vLLM reads off the config: root, then text, vision, encoder section; float32 if absent.
+
+    Source: vLLM 0.33 config/model.py `_get_and_verify_dtype`.
+    """
+    for part in (config, text, section(config, "vision_config"), section(config, "encoder_config")):
+        for name in ("dtype", "torch_dtype"):
+            value = (part or {}).get(name)
+            if isinstance(value, str) and value.removeprefix("torch.") in {"bfloat16", "float16", "float32"}:
+                return value.removeprefix("torch.")
+    return "float32"
+
+
+def _first_integer(config: Mapping[str, Any], *names: str) -> int:
+    """Like `integer`, for keys that some families give as one number per layer: the largest counts."""
+    for name in names:
+        value = config.get(name)
+        if isinstance(value, list) and value:
+            return max(integer({name: item}, name, default=0) for item in value)
+        if value is not None:
+            return integer(config, name)
+    return 0

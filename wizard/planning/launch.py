@@ -8,10 +8,12 @@ different before).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from wizard.models.metadata import ModelMetadata
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
-from wizard.vllm.versions import VersionRules
+from wizard.vllm.defaults import batch_defaults, uses_v2_runner
+from wizard.vllm.versions import NEWEST_KNOWN, VersionRules, rules
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,3 +59,162 @@ class Launch:
     nvlink: bool
     """GPUs of a node reach each other by NVLink/NVSwitch."""
     gpus_per_node: int
+
+
+DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
+_DTYPE_NAMES = {"half": "float16", "float": "float32"}
+
+DEFAULT_CAPABILITY = (9, 0)
+"""Assumed where the GPU doesn't tell: Hopper, the class most of vLLM's defaults were written for."""
+
+FLOAT16_UNSAFE_TYPES = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})
+"""Model types vLLM refuses to run in float16 (config/model.py `_FLOAT16_NOT_SUPPORTED_MODELS`)."""
+
+POOLING_SUFFIXES = (
+    "Model",
+    "ForSequenceClassification",
+    "ForMaskedLM",
+    "ForTokenClassification",
+    "RewardModel",
+    "ForProcessRewardModel",
+)
+GENERATIVE_MODELS = frozenset({"ChatGLMModel", "QWenLMHeadModel"})
+"""Architectures that generate although they are named like encoders (vLLM's registry.py)."""
+
+
+def is_pooling(architecture: str) -> bool:
+    """True for architectures that vLLM runs as pooling models by default."""
+    return architecture.endswith(POOLING_SUFFIXES) and architecture not in GENERATIVE_MODELS
+
+
+def resolve_dtype(requested: str, metadata: ModelMetadata, capability: tuple[int, int]) -> str:
+    """vLLM's `--dtype` rule: float32 checkpoints are halved, bfloat16 needs capability 8.0.
+
+    Source: vLLM 0.33 config/model.py `_get_and_verify_dtype`. An explicit dtype is kept as it is;
+    the gates refuse it where the GPU can't.
+    """
+    if requested != "auto":
+        return _DTYPE_NAMES.get(requested, requested)
+    if metadata.dtype != "float32" and capability >= (8, 0):
+        return metadata.dtype
+    if is_pooling(metadata.architecture) and metadata.dtype == "float32":
+        return "float16"
+    if capability >= (8, 0):
+        return "bfloat16"
+    return "float32" if metadata.model_type in FLOAT16_UNSAFE_TYPES else "float16"
+
+
+def resolve_kv_cache_dtype(
+    requested: str, metadata: ModelMetadata, dtype: str, capability: tuple[int, int]
+) -> str:
+    """The dtype that the cache stores; `auto` follows the checkpoint's own KV scheme, else the model dtype.
+
+    Source: vLLM 0.33 utils/torch_utils.py `get_kv_cache_quant_algo_string`, layers/attention/attention.py.
+    """
+    if requested in {"bfloat16", "float16"}:
+        return requested
+    if requested != "auto":
+        return "fp8_e4m3" if requested == "fp8" else requested
+    quantization = metadata.quantization_config or {}
+    scheme = quantization.get("kv_cache_scheme")
+    algorithm = quantization.get("kv_cache_quant_algo")
+    if isinstance(algorithm, str) and algorithm.upper().startswith("NVFP4"):
+        return "nvfp4"
+    if isinstance(algorithm, str) and algorithm.upper() == "FP8":
+        return "fp8_e4m3"
+    if isinstance(scheme, dict) and scheme.get("num_bits") == 8:
+        return "fp8_e4m3"
+    return dtype
+
+
+def quantization_method(quantization_config: dict[str, Any] | None) -> str | None:
+    """The checkpoint's own method name, lower case: fp8, awq, gptq, compressed-tensors, modelopt ..."""
+    if not quantization_config:
+        return None
+    method = quantization_config.get("quant_method")
+    if isinstance(method, str) and method:
+        return method.lower()
+    if "config_groups" in quantization_config:
+        return "compressed-tensors"
+    if "quant_algo" in quantization_config:
+        return "modelopt"
+    return None
+
+
+def resolve(
+    config: VLLMConfig,
+    metadata: ModelMetadata,
+    gpu: GPUInfo,
+    *,
+    version: str = NEWEST_KNOWN,
+    nvlink: bool = True,
+    gpus_per_node: int | None = None,
+) -> Launch:
+    """What vLLM `version` makes of `config` on `gpu`; total: refusals are the gates' business.
+
+    Raises nothing for any valid config: a setting that vLLM refuses is resolved as if it were accepted.
+    """
+    version_rules = rules(version)
+    capability = gpu.compute_capability or DEFAULT_CAPABILITY
+    dtype = resolve_dtype(config.dtype, metadata, capability)
+    own_method = quantization_method(dict(metadata.quantization_config or {}))
+    quantization = own_method or config.quantization
+    pooling = is_pooling(metadata.architecture)
+    max_model_len = config.max_model_len or metadata.max_position_embeddings
+    if max_model_len < 0:
+        max_model_len = metadata.max_position_embeddings
+    speculative = config.speculative_config or {}
+    speculative_tokens = speculative.get("num_speculative_tokens")
+    num_speculative_tokens = speculative_tokens if isinstance(speculative_tokens, int) else 0
+    chunked_prefill = config.enable_chunked_prefill is not False and not pooling
+    batch = batch_defaults(gpu, version_rules, performance_mode=config.performance_mode)
+    max_num_batched_tokens = config.max_num_batched_tokens or batch.max_num_batched_tokens
+    max_num_seqs = config.max_num_seqs or batch.max_num_seqs
+    if config.max_num_batched_tokens is None:
+        if not chunked_prefill:
+            max_num_batched_tokens = max(max_num_batched_tokens, max_model_len)
+        max_num_batched_tokens = min(max_num_batched_tokens, max_num_seqs * max_model_len)
+    if config.max_num_seqs is None:
+        max_num_seqs = min(max_num_seqs, max_num_batched_tokens)
+    async_scheduling = (
+        version_rules.async_scheduling if config.async_scheduling is None else config.async_scheduling
+    ) and not pooling
+    v2_runner = uses_v2_runner(version_rules, metadata, quantized=quantization is not None, pooling=pooling)
+    concurrent_batches = config.pipeline_parallel_size
+    if async_scheduling:
+        concurrent_batches = config.pipeline_parallel_size + 1 if v2_runner else max(2, concurrent_batches)
+    prefix_caching = config.enable_prefix_caching
+    return Launch(
+        config=config,
+        metadata=metadata,
+        gpu=gpu,
+        rules=version_rules,
+        capability=capability,
+        tp=config.tensor_parallel_size,
+        pp=config.pipeline_parallel_size,
+        dp=config.data_parallel_size,
+        dcp=config.decode_context_parallel_size,
+        pcp=config.prefill_context_parallel_size,
+        ep=config.enable_expert_parallel,
+        dtype=dtype,
+        dtype_bytes=DTYPE_BYTES.get(dtype, 2),
+        quantization=quantization,
+        online_quantization=own_method is None and config.quantization is not None,
+        kv_cache_dtype=resolve_kv_cache_dtype(config.kv_cache_dtype or "auto", metadata, dtype, capability),
+        gpu_memory_utilization=config.gpu_memory_utilization
+        or version_rules.default_gpu_memory_utilization,
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        max_in_flight_tokens=concurrent_batches * max_num_batched_tokens,
+        enforce_eager=bool(config.enforce_eager) or config.optimization_level == 0,
+        prefix_caching=prefix_caching if prefix_caching is not None else not pooling,
+        chunked_prefill=chunked_prefill,
+        async_scheduling=async_scheduling,
+        v2_runner=v2_runner,
+        pooling=pooling,
+        speculative_method=speculative.get("method") if isinstance(speculative.get("method"), str) else None,
+        num_speculative_tokens=num_speculative_tokens,
+        nvlink=nvlink,
+        gpus_per_node=gpus_per_node or config.world_size,
+    )

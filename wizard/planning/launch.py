@@ -201,8 +201,7 @@ def resolve(
         quantization=quantization,
         online_quantization=own_method is None and config.quantization is not None,
         kv_cache_dtype=resolve_kv_cache_dtype(config.kv_cache_dtype or "auto", metadata, dtype, capability),
-        gpu_memory_utilization=config.gpu_memory_utilization
-        or version_rules.default_gpu_memory_utilization,
+        gpu_memory_utilization=config.gpu_memory_utilization or version_rules.default_gpu_memory_utilization,
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,

@@ -6,20 +6,29 @@ Sources: vLLM's wheels 0.10.0-0.33.0 read side by side (`gpu_worker.py`, `kv_cac
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 NEWEST_KNOWN = "0.33.0"
 OLDEST_KNOWN = "0.10.0"
 
+_VERSION = re.compile(
+    r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:\.?(?:rc|a|b|post|dev)\d+)*(?:\+[0-9A-Za-z.]+)?$"
+)
+
 
 def parse_version(version: str) -> tuple[int, int, int]:
-    """`0.19.1` -> (0, 19, 1); a missing patch is 0. Raises ValueError for anything else."""
-    parts = version.split(".")
-    if not 2 <= len(parts) <= 3:
-        raise ValueError(f"{version!r} is not a vLLM version; write it like 0.33.0")
-    numbers = [int(part) for part in parts] + [0]
-    return (numbers[0], numbers[1], numbers[2])
+    """`0.19.1` -> (0, 19, 1); a missing patch is 0.
+
+    A development or release-candidate build counts as the release it leads to
+    (`0.19.2rc1.dev134+gabc` -> (0, 19, 2)); a leading `v` is dropped. Raises ValueError for anything else.
+    """
+    match = _VERSION.match(version.strip())
+    if match is None:
+        raise ValueError(f"{version!r} is not a vLLM version; write it like {NEWEST_KNOWN}")
+    major, minor, patch = match.groups()
+    return (int(major), int(minor), int(patch or 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,8 @@ class VersionRules:
     """The one-request gate reserves the null block since 0.29."""
     large_tier: bool
     """>= 160 GiB cards get max_num_batched_tokens 16384 since 0.28."""
+    a100_small_tier: bool
+    """An A100 of 80 GB falls into the small tier since 0.9, by name."""
     gb10_small_tier: bool
     """GB10 falls into the small tier since 0.33."""
     group_size_ratio: float
@@ -64,7 +75,10 @@ class VersionRules:
 def rules(version: str = NEWEST_KNOWN) -> VersionRules:
     """The rules of `version`; newer than known takes the newest rules with `known=False`."""
     number = parse_version(version)
-    at = lambda *since: number >= since  # noqa: E731 - one-letter table reads better than 15 defs
+
+    def at(*since: int) -> bool:
+        return number >= since
+
     return VersionRules(
         version=version,
         number=number,
@@ -81,6 +95,7 @@ def rules(version: str = NEWEST_KNOWN) -> VersionRules:
         hybrid_prefix_caching=at(0, 28),
         null_block_in_check=at(0, 29),
         large_tier=at(0, 28),
+        a100_small_tier=at(0, 9),
         gb10_small_tier=at(0, 33),
         group_size_ratio=1.5 if at(0, 18) else 1.25 if at(0, 12) else 1.0,
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from wizard.models.metadata import ModelMetadata
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
-from wizard.vllm.defaults import batch_defaults, uses_v2_runner
+from wizard.vllm.defaults import batch_defaults, keeps_states, uses_v2_runner
 from wizard.vllm.versions import NEWEST_KNOWN, VersionRules, rules
 
 
@@ -179,11 +179,22 @@ def resolve(
     async_scheduling = (
         version_rules.async_scheduling if config.async_scheduling is None else config.async_scheduling
     ) and not pooling
-    v2_runner = uses_v2_runner(version_rules, metadata, quantized=quantization is not None, pooling=pooling)
+    method = speculative.get("method")
+    speculative_method = method if isinstance(method, str) else None
+    v2_runner = uses_v2_runner(
+        version_rules,
+        metadata,
+        quantized=quantization is not None,
+        pooling=pooling,
+        speculative_method=speculative_method,
+    )
     concurrent_batches = config.pipeline_parallel_size
     if async_scheduling:
         concurrent_batches = config.pipeline_parallel_size + 1 if v2_runner else max(2, concurrent_batches)
     prefix_caching = config.enable_prefix_caching
+    if prefix_caching is None:
+        hybrid = keeps_states(metadata.text)
+        prefix_caching = not pooling and (version_rules.hybrid_prefix_caching or not hybrid)
     return Launch(
         config=config,
         metadata=metadata,
@@ -207,12 +218,12 @@ def resolve(
         max_num_batched_tokens=max_num_batched_tokens,
         max_in_flight_tokens=concurrent_batches * max_num_batched_tokens,
         enforce_eager=bool(config.enforce_eager) or config.optimization_level == 0,
-        prefix_caching=prefix_caching if prefix_caching is not None else not pooling,
+        prefix_caching=prefix_caching,
         chunked_prefill=chunked_prefill,
         async_scheduling=async_scheduling,
         v2_runner=v2_runner,
         pooling=pooling,
-        speculative_method=speculative.get("method") if isinstance(speculative.get("method"), str) else None,
+        speculative_method=speculative_method,
         num_speculative_tokens=num_speculative_tokens,
         nvlink=nvlink,
         gpus_per_node=gpus_per_node or config.world_size,

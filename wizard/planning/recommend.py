@@ -1,208 +1,340 @@
-"""The recommended settings, one function per value: each returns the value and why it is that.
-
-The names and rules are those of the seed API document; where vLLM's own accounting says better, the
-function does that and its docstring says what was naive.
-"""
+"""The recommended settings: layouts compared, the seed's rules applied, concessions made one at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from wizard.schemas.inputs import BatchingMode
-from wizard.schemas.outputs import GIB, GPUInfo
-from wizard.vllm.versions import VersionRules
+from wizard.planning.gates import refusal
+from wizard.planning.kv_cache import kv_layout, kv_report
+from wizard.planning.non_torch import context_bytes
+from wizard.planning.perf import estimate_performance
+from wizard.planning.weights import rank_weights
 
-WEIGHTS_SHARE_LIMIT = 0.70
-"""Weights above this share of one GPU leave too little for the cache (seed rule)."""
+from wizard.models.metadata import ModelMetadata
+from wizard.planning.launch import quantization_method, resolve
+from wizard.planning.layouts import Layout, divides_heads, layouts
+from wizard.planning.memory import evaluate, terms
+from wizard.planning.values import (
+    MINIMUM_BATCHED_TOKENS,
+    _recommend_gpu_memory_utilization,
+    _recommend_kv_cache_dtype,
+    _recommend_max_batched_tokens,
+    _recommend_max_model_len,
+    _recommend_max_num_seqs,
+    _recommend_quantization,
+    _recommend_tensor_parallel,
+)
+from wizard.schemas.inputs import BatchingMode, Interconnect, PlanRequest
+from wizard.schemas.outputs import FeasibilityReport, GPUInfo, PerfEstimate, VLLMConfig
+from wizard.vllm.versions import NEWEST_KNOWN, rules
 
-CONSUMER_UTILIZATION = 0.88
-"""On cards that also drive a desktop (seed rule): 3 GiB of a 24 GiB card for context and display."""
 
-KV_PRESSURE_LIMIT = 0.40
-"""KV demand above this share of the budget asks for an 8-bit cache (seed rule)."""
-
-MINIMUM_BATCHED_TOKENS = 2048
-"""vLLM's own smallest default; fewer tokens per step starve prefill."""
-
-SEQUENCE_BUFFERS = {BatchingMode.THROUGHPUT: 4, BatchingMode.LATENCY: 0, BatchingMode.BALANCED: 2}
-"""Sequences above the wanted concurrency, by mode (seed rule)."""
-
-BATCH_FACTORS = {BatchingMode.THROUGHPUT: 1.5, BatchingMode.LATENCY: 1.0, BatchingMode.BALANCED: 1.25}
-"""Tokens per step over the tokens in flight, by mode (seed rule)."""
-
-
-def _recommend_tensor_parallel(
-    num_gpus: int,
-    weights_bytes: int,
-    vram_per_gpu_bytes: int,
-    requested_tp: int | None = None,
+def generate_recommendations(
+    request: PlanRequest,
+    metadata: ModelMetadata,
+    gpus: Sequence[GPUInfo],
+    vram_total_bytes: int | None = None,
     *,
-    divides: Callable[[int], bool] = lambda tp: True,
-) -> tuple[int, str]:
-    """GPUs that share every layer.
+    version: str | None = None,
+) -> VLLMConfig:
+    """The recommended settings for `request` on `gpus` (those of one node), each explained.
 
-    Seed: as requested; 1 for one GPU; else the largest power of two, raised while the weights take
-    more than 70 % of a GPU. The seed never asked whether the size divides the attention heads, which
-    vLLM requires: `divides` says so, and sizes that don't are passed over.
+    `vram_total_bytes` is kept from the seed, which pooled the memory of all GPUs; vLLM never pools, so
+    every figure here is per GPU and the argument only caps them (total / number of GPUs).
+    Layouts are compared by what they would serve; the seed's rules fill in the rest. Where nothing
+    starts, the plan that comes closest is returned and its verdict says what is short.
     """
-    if requested_tp is not None:
-        return requested_tp, f"You chose {requested_tp}."
-    if num_gpus <= 1:
-        return 1, "One GPU needs no sharding."
-    allowed = [size for size in range(1, num_gpus + 1) if divides(size)] or [1]
-    powers = [size for size in allowed if size & (size - 1) == 0]
-    chosen = max(powers, default=allowed[0])
-    share = weights_bytes / chosen / vram_per_gpu_bytes
-    if share <= WEIGHTS_SHARE_LIMIT:
-        return chosen, f"The largest power of two that divides the heads, of {num_gpus} GPUs."
-    for size in allowed:
-        if size > chosen and weights_bytes / size / vram_per_gpu_bytes <= WEIGHTS_SHARE_LIMIT:
-            return size, f"Raised so that weights take at most 70 % of a GPU ({share:.0%} at {chosen})."
-    largest = max(allowed)
-    return (
-        largest,
-        f"Every GPU that divides the heads is needed: weights take {share:.0%} of one at {chosen}.",
+    gpus = _capped(gpus, vram_total_bytes)
+    chosen_version = version or request.policy.vllm_version or NEWEST_KNOWN
+    candidates = [
+        build_candidate(request, metadata, gpus, layout, chosen_version)
+        for layout in layouts(metadata, len(gpus), request.hardware)
+    ]
+    if not candidates:
+        sizes = Layout(request.hardware.tensor_parallel_size or 1)
+        candidates = [build_candidate(request, metadata, gpus, sizes, chosen_version)]
+    best = max(candidates, key=lambda candidate: candidate.score(request))
+    return _with_rule_of_thumb(request, metadata, gpus, best.config, chosen_version)
+
+
+def _with_rule_of_thumb(
+    request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo], config: VLLMConfig, version: str
+) -> VLLMConfig:
+    """`config`, with the seed's choice of tensor parallel size named where the comparison chose another."""
+    gpu = min(gpus, key=lambda item: item.memory_total_bytes)
+    single = config.model_copy(update={"tensor_parallel_size": 1, "pipeline_parallel_size": 1})
+    weights = rank_weights(resolve(single, metadata, gpu, version=version)).loaded_bytes
+    seed, why = _recommend_tensor_parallel(
+        len(gpus),
+        weights,
+        gpu.memory_total_bytes,
+        request.hardware.tensor_parallel_size,
+        divides=lambda tp: divides_heads(metadata, tp),
+    )
+    explanation = config.explanations.get("tensor_parallel_size", "")
+    if seed == config.tensor_parallel_size or "You chose" in explanation:
+        return config
+    explanation = f"{explanation} The rule of thumb would be {seed} ({why[0].lower()}{why[1:].rstrip('.')})."
+    return config.model_copy(
+        update={"explanations": {**config.explanations, "tensor_parallel_size": explanation}}
     )
 
 
-def _recommend_gpu_memory_utilization(
-    gpu: GPUInfo, base_utilization: float, requested: float | None = None, *, context_bytes: int = 0
-) -> tuple[float, str]:
-    """Share of the GPU's CUDA total that vLLM may use.
+_VERDICT_RANK = {"fits": 2, "tight": 1, "wont_start": 0}
 
-    Seed: lower on consumer cards. The seed also raised a smaller wish to 0.88; here a wish stands.
-    Better than the seed: where other processes hold memory, the value stays below what vLLM's
-    start-up check finds free (total - used - CUDA context), whatever the card.
-    """
-    if requested is not None:
-        return requested, f"You chose {requested:g}."
-    value, why = base_utilization, f"vLLM's default, {base_utilization:g}."
-    if gpu.klass in {"consumer", "laptop"} and value > CONSUMER_UTILIZATION:
-        value = CONSUMER_UTILIZATION
-        why = f"Below vLLM's {base_utilization:g}: a consumer card also drives a desktop."
-    total = gpu.memory_total_bytes
-    free_share = (total - gpu.memory_used_bytes - context_bytes) / total
-    if value > free_share:
-        value = max(0.05, int(free_share * 100 - 0.5) / 100)
-        why = (
-            f"Lowered: other processes hold {gpu.memory_used_bytes / GIB:.1f} GiB, "
-            "and vLLM refuses to start when less than its share is free."
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One layout with its best settings, evaluated."""
+
+    config: VLLMConfig
+    report: FeasibilityReport
+    performance: PerfEstimate
+
+    def score(self, request: PlanRequest) -> tuple[float, ...]:
+        """Larger is better: verdict first, then the SLOs, then what the mode asks for."""
+        speed = self.performance
+        workload, policy = request.workload, request.policy
+        slo = (policy.max_ttft_ms is None or speed.ttft_ms.mid <= policy.max_ttft_ms) and (
+            policy.max_tpot_ms is None or speed.tpot_ms.mid <= policy.max_tpot_ms
         )
-    return value, why
+        latency_ms = speed.ttft_ms.mid + speed.tpot_ms.mid * workload.gen_tokens
+        rate = speed.output_tokens_per_s.mid
+        merit = {
+            BatchingMode.THROUGHPUT: rate,
+            BatchingMode.LATENCY: -latency_ms,
+            BatchingMode.BALANCED: rate / max(latency_ms, 1e-6),
+        }[workload.batching_mode]
+        held = min(self.report.concurrency_at_workload, workload.concurrency)
+        return (_VERDICT_RANK[self.report.verdict], float(slo), 0.0 if slo else held, merit)
 
 
-def _recommend_kv_cache_dtype(
-    requested: str,
-    kv_cache_pressure: float,
-    capability: tuple[int, int] | None,
-    *,
-    allowed: bool = True,
-) -> tuple[str | None, str]:
-    """The cache's dtype; None keeps vLLM's `auto`.
+def nvlink_present(request: PlanRequest, gpus: Sequence[GPUInfo]) -> bool:
+    """Whether GPUs of a node are linked by NVLink: as told, as detected, else as the card is sold."""
+    if request.hardware.interconnect is not Interconnect.UNKNOWN:
+        return request.hardware.interconnect is Interconnect.NVLINK
+    return all(
+        bool(gpu.nvlink_count) if gpu.nvlink_count is not None else bool(gpu.nvlink_gb_s) for gpu in gpus
+    )
 
-    Seed: fp8 when KV demand exceeds 40 % of the budget on GPUs that have fp8 (Hopper, Ada and later).
-    The seed knew the GPUs by name and wrote `fp8_e4m3fn`, which vLLM refuses; the name is `fp8`, and
-    the compute capability (8.9) decides.
+
+def build_candidate(
+    request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo], layout: Layout, version: str
+) -> Candidate:
+    """The best settings for one layout: the seed's rules, then one concession at a time until it fits.
+
+    Concessions come in the order of what they cost the user: a smaller step, a little less memory use,
+    an 8-bit cache, no CUDA graphs, 8-bit weights.
     """
-    if requested != "auto":
-        return requested, f"You chose {requested}."
-    if kv_cache_pressure <= KV_PRESSURE_LIMIT:
-        return None, "The cache holds the workload at the model's own precision."
-    demand = f"the workload's cache takes {kv_cache_pressure:.0%} of the memory budget"
-    if not allowed:
-        return None, f"Kept at the model's precision, as you asked, although {demand}."
-    if capability is None or capability < (8, 9):
-        return None, f"Kept at the model's precision: this GPU has no fp8, although {demand}."
-    return "fp8", f"8 bits per value, because {demand}; halves the cache at a small cost in quality."
+    nvlink = nvlink_present(request, gpus)
+    base = _base_config(request, metadata, gpus, layout, version)
+    best: tuple[VLLMConfig, FeasibilityReport] | None = None
+    for changes, why in _concessions(request, metadata, gpus, base, version, nvlink):
+        config = base.model_copy(update=changes)
+        config = _with_context(request, metadata, gpus, config, version, nvlink)
+        config = config.model_copy(update={"explanations": {**config.explanations, **why}})
+        report = evaluate(
+            config,
+            metadata,
+            gpus,
+            version=version,
+            workload=request.workload,
+            policy=request.policy,
+            nvlink=nvlink,
+        )
+        if best is None or _VERDICT_RANK[report.verdict] > _VERDICT_RANK[best[1].verdict]:
+            best = (config, report)
+        if report.verdict == "fits" or report.cause in {"invalid_config", "unsupported", "free_memory"}:
+            break
+    assert best is not None  # the first concession is none at all
+    config, report = best
+    performance = estimate_performance(
+        metadata,
+        gpus,
+        config,
+        request.workload,
+        kv_tokens=report.kv_cache.tokens,
+        max_concurrency=report.concurrency_at_workload,
+        version=version,
+        interconnect=Interconnect.NVLINK if nvlink else Interconnect.PCIE,
+        nodes=request.hardware.nodes,
+    )
+    return Candidate(config, report, performance)
 
 
-def _recommend_quantization(
-    requested: str | None,
-    fits_without_quant: bool,
-    *,
-    checkpoint_method: str | None = None,
-    capability: tuple[int, int] | None = None,
-    allowed: bool = True,
-    rules: VersionRules | None = None,
-    siblings: Sequence[str] = (),
-) -> tuple[str | None, str]:
-    """`--quantization`, or None to serve the checkpoint as it is.
-
-    Seed: recommend AWQ when the model doesn't fit. vLLM refuses `--quantization awq` on a checkpoint
-    that isn't AWQ, so what is recommended here is what works: online fp8 on GPUs from Ada on, and a
-    quantised checkpoint of the same model, by name, where one is known.
-    """
-    if requested is not None:
-        return requested, f"You chose {requested}."
-    if checkpoint_method is not None:
-        return None, f"The checkpoint is {checkpoint_method} already; vLLM reads that from its config."
-    if fits_without_quant:
-        return None, "Not needed: the weights fit as they are."
-    if not allowed:
-        return None, "Needed to fit, but quantised weights are not allowed."
-    named = f" A quantised checkpoint exists: {siblings[0]}." if siblings else ""
-    if capability is not None and capability >= (8, 9):
-        method = "fp8" if rules is not None and rules.number < (0, 21) else "fp8_per_tensor"
-        return method, f"vLLM quantises to 8 bits while loading, because 16 bits don't fit.{named}"
-    return None, f"16 bits don't fit, and this GPU can't quantise while loading.{named}"
-
-
-def _recommend_max_model_len(
-    requested: int | None, model_max: int, available_context: int
-) -> tuple[int, str]:
-    """Longest prompt plus output, in tokens; at least 1 always.
-
-    Seed: as requested, clamped to the model and to what the cache holds for one request; else the
-    smaller of the two. The seed printed negative lengths where nothing fits; here the wish (or the
-    model's maximum) stands then, and the verdict says why it won't start.
-    """
-    wanted = min(requested, model_max) if requested is not None else model_max
-    if available_context <= 0:
-        return wanted, "No memory is left for a cache at any length."
-    if requested is not None and requested > model_max:
-        return min(wanted, available_context), f"Lowered to the model's maximum of {model_max:,}."
-    if wanted > available_context:
-        value = max(1, available_context // 1024 * 1024 or available_context)
-        return value, f"Lowered from {wanted:,}: the cache holds {available_context:,} tokens of one request."
-    if requested is not None:
-        return wanted, f"You chose {requested:,}."
-    return wanted, "The model's full length: the cache holds one such request."
-
-
-def _recommend_max_num_seqs(concurrency: int, mode: BatchingMode) -> tuple[int, str]:
-    """Requests that run at once; above it they queue.
-
-    Seed: the wanted concurrency plus a buffer by mode (4, 0, 2). Kept: vLLM's own default of 256-1024
-    costs sampler memory for users that will not come.
-    """
-    buffer = SEQUENCE_BUFFERS[mode]
-    value = concurrency + buffer
-    return value, f"{concurrency} at once, as you asked" + (f", and {buffer} to spare." if buffer else ".")
+def _base_config(
+    request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo], layout: Layout, version: str
+) -> VLLMConfig:
+    """The settings that the seed's rules give before memory is looked at."""
+    model, hardware, workload, policy = request.model, request.hardware, request.workload, request.policy
+    gpu = min(gpus, key=lambda item: item.memory_total_bytes)
+    engines = layout.data_parallel_size
+    concurrency = -(-workload.concurrency // engines)
+    seqs, why_seqs = _recommend_max_num_seqs(concurrency, workload.batching_mode)
+    if policy.max_num_seqs is not None:
+        seqs, why_seqs = policy.max_num_seqs, f"You chose {policy.max_num_seqs}."
+    tokens, why_tokens = _recommend_max_batched_tokens(
+        workload.prompt_tokens,
+        workload.gen_tokens,
+        concurrency,
+        workload.batching_mode,
+        gpu.memory_total_bytes,
+        seqs,
+    )
+    if policy.max_num_batched_tokens is not None:
+        tokens, why_tokens = policy.max_num_batched_tokens, f"You chose {policy.max_num_batched_tokens:,}."
+    config = VLLMConfig(
+        model=model.model,
+        revision=model.revision or metadata.revision,
+        tokenizer=model.tokenizer,
+        tensor_parallel_size=layout.tensor_parallel_size,
+        pipeline_parallel_size=layout.pipeline_parallel_size,
+        data_parallel_size=layout.data_parallel_size,
+        nnodes=hardware.nodes if layout.gpus > len(gpus) else 1,
+        dtype=model.dtype.value,
+        quantization=model.quantization,
+        kv_cache_dtype=None if model.kv_cache_dtype == "auto" else model.kv_cache_dtype,
+        max_num_seqs=seqs,
+        max_num_batched_tokens=tokens,
+        enforce_eager=policy.enforce_eager or None,
+        trust_remote_code=model.trust_remote_code or None,
+        extra_args=policy.extra_args,
+    )
+    launch = resolve(config, metadata, gpu, version=version, gpus_per_node=len(gpus))
+    utilization, why_utilization = _recommend_gpu_memory_utilization(
+        replace(gpu, memory_used_bytes=max(item.memory_used_bytes for item in gpus)),
+        launch.rules.default_gpu_memory_utilization,
+        policy.gpu_memory_utilization,
+        context_bytes=context_bytes(launch),
+    )
+    explanations = {
+        "tensor_parallel_size": _why_layout(request, metadata, gpus, layout),
+        "gpu_memory_utilization": why_utilization,
+        "max_num_seqs": why_seqs,
+        "max_num_batched_tokens": why_tokens,
+        "dtype": f"{launch.dtype}, by vLLM's rule for this checkpoint and GPU."
+        if model.dtype.value == "auto"
+        else f"You chose {model.dtype.value}.",
+    }
+    return config.model_copy(update={"gpu_memory_utilization": utilization, "explanations": explanations})
 
 
-def _recommend_max_batched_tokens(
-    prompt_tokens: int,
-    gen_tokens: int,
-    concurrency: int,
-    mode: BatchingMode,
-    vram_per_gpu_bytes: int,
-    max_num_seqs: int = 1,
-) -> tuple[int, str]:
-    """Tokens that one step may hold (vLLM's chunk of prefill and decode together).
+def _why_layout(
+    request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo], layout: Layout
+) -> str:
+    if request.hardware.tensor_parallel_size is not None:
+        return f"You chose {layout.tensor_parallel_size}."
+    if len(gpus) * request.hardware.nodes == 1:
+        return "One GPU needs no sharding."
+    parts = f"{layout.tensor_parallel_size} GPUs share every layer"
+    if layout.pipeline_parallel_size > 1:
+        parts += f", in {layout.pipeline_parallel_size} pipeline stages"
+    if layout.data_parallel_size > 1:
+        parts += f", {layout.data_parallel_size} replicas"
+    return (
+        f"{parts}: best for {request.workload.batching_mode.value} of the ways that divide "
+        f"{metadata.num_attention_heads} heads over {len(gpus) * request.hardware.nodes} GPUs."
+    )
 
-    Seed: (prompt + output) x concurrency x a factor by mode, between a minimum and a cap by memory.
-    The seed's caps (16-65 thousand) cost gigabytes of activation memory: vLLM's own tiers are used,
-    2048 below 40 GiB, 4096 below 70, 8192 below 160, 16384 above; twice that for throughput.
-    """
-    tokens = int((prompt_tokens + gen_tokens) * concurrency * BATCH_FACTORS[mode])
-    gib = vram_per_gpu_bytes / GIB
-    cap = 16384 if gib >= 160 else 8192 if gib >= 70 else 4096 if gib >= 40 else 2048
-    if mode is BatchingMode.THROUGHPUT:
-        cap *= 2
-    rounded = 1 << (max(1, tokens) - 1).bit_length()
-    value = max(MINIMUM_BATCHED_TOKENS, min(rounded, cap), max_num_seqs)
-    if value == cap:
-        return value, f"Capped for a {gib:.0f} GiB GPU: each token of a step costs activation memory."
-    if value == MINIMUM_BATCHED_TOKENS:
-        return value, "The least that keeps prefill busy; the workload needs no more."
-    return value, f"Covers the {tokens:,} tokens that this workload can have in flight."
+
+def _concessions(
+    request: PlanRequest,
+    metadata: ModelMetadata,
+    gpus: Sequence[GPUInfo],
+    base: VLLMConfig,
+    version: str,
+    nvlink: bool,
+) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    """What to give up next, with the explanation of each value given up."""
+    yield {}, {}
+    policy, model = request.policy, request.model
+    gpu = min(gpus, key=lambda item: item.memory_total_bytes)
+    changes: dict[str, Any] = {}
+    why: dict[str, str] = {}
+    if policy.max_num_batched_tokens is None and (base.max_num_batched_tokens or 0) > MINIMUM_BATCHED_TOKENS:
+        changes["max_num_batched_tokens"] = max(MINIMUM_BATCHED_TOKENS, base.max_num_seqs or 1)
+        why["max_num_batched_tokens"] = "Lowered: a smaller step leaves more memory for the cache."
+        yield dict(changes), dict(why)
+    if policy.gpu_memory_utilization is None and base.gpu_memory_utilization is not None:
+        lowered = round(base.gpu_memory_utilization - 0.04, 2)
+        yield (
+            {**changes, "gpu_memory_utilization": lowered},
+            {**why, "gpu_memory_utilization": "Lowered: graphs and workspaces need room outside the budget."},
+        )
+    pressure = _kv_pressure(request, metadata, gpus, base, version, nvlink)
+    dtype, why_dtype = _recommend_kv_cache_dtype(
+        model.kv_cache_dtype, pressure, gpu.compute_capability, allowed=policy.allow_fp8_kv
+    )
+    if dtype is not None and model.kv_cache_dtype == "auto":
+        changes["kv_cache_dtype"] = dtype
+        why["kv_cache_dtype"] = why_dtype
+        yield dict(changes), dict(why)
+    if not policy.enforce_eager:
+        yield (
+            {**changes, "enforce_eager": True},
+            {**why, "enforce_eager": "CUDA graphs are given up for their memory; decoding gets slower."},
+        )
+    quantization, why_quantization = _recommend_quantization(
+        model.quantization,
+        False,
+        checkpoint_method=quantization_method(metadata.quantization_config),
+        capability=gpu.compute_capability,
+        allowed=policy.allow_quantized,
+        rules=rules(version),
+    )
+    if quantization is not None and model.quantization is None:
+        why["quantization"] = why_quantization
+        for extra in ({}, changes, {**changes, "enforce_eager": True}):
+            yield {**extra, "quantization": quantization}, dict(why)
+
+
+def _kv_pressure(
+    request: PlanRequest,
+    metadata: ModelMetadata,
+    gpus: Sequence[GPUInfo],
+    config: VLLMConfig,
+    version: str,
+    nvlink: bool,
+) -> float:
+    """The workload's cache as a share of the memory budget, per GPU."""
+    gpu = min(gpus, key=lambda item: item.memory_total_bytes)
+    launch = resolve(config, metadata, gpu, version=version, nvlink=nvlink, gpus_per_node=len(gpus))
+    layout = kv_layout(launch)
+    workload = request.workload
+    concurrency = -(-workload.concurrency // launch.dp)
+    each = (workload.prompt_tokens + workload.gen_tokens) * layout.bytes_per_token
+    demand = concurrency * (each + layout.state_bytes_per_request)
+    return demand / (gpu.memory_total_bytes * launch.gpu_memory_utilization)
+
+
+def _with_context(
+    request: PlanRequest,
+    metadata: ModelMetadata,
+    gpus: Sequence[GPUInfo],
+    config: VLLMConfig,
+    version: str,
+    nvlink: bool,
+) -> VLLMConfig:
+    """`config` with the length that its own cache can hold."""
+    gpu = min(gpus, key=lambda item: item.memory_total_bytes)
+    wanted = request.model.max_model_len
+    model_max = metadata.max_position_embeddings
+    full = config.model_copy(update={"max_model_len": min(wanted or model_max, model_max)})
+    launch = resolve(full, metadata, gpu, version=version, nvlink=nvlink, gpus_per_node=len(gpus))
+    if refusal(launch) is not None:
+        length, why = wanted or model_max, "Not looked at: vLLM refuses the rest of the settings."
+    else:
+        low = terms(launch, request.policy).kv_low_bytes
+        available = kv_report(launch, low).estimated_max_model_len if low > 0 else 0
+        length, why = _recommend_max_model_len(wanted, model_max, available)
+    explanations = {**config.explanations, "max_model_len": why}
+    return config.model_copy(update={"max_model_len": length, "explanations": explanations})
+
+
+def _capped(gpus: Sequence[GPUInfo], vram_total_bytes: int | None) -> Sequence[GPUInfo]:
+    if vram_total_bytes is None:
+        return gpus
+    each = vram_total_bytes // len(gpus)
+    return [replace(gpu, memory_total_bytes=min(gpu.memory_total_bytes, each)) for gpu in gpus]

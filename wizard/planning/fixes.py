@@ -1,0 +1,199 @@
+"""The smallest changes that make a plan fit, each verified by planning again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from wizard.models.metadata import ModelMetadata
+from wizard.schemas.inputs import HardwareInput, PolicyInput
+from wizard.schemas.outputs import GIB, FeasibilityReport, Fix, GPUInfo, VLLMConfig
+
+MAX_FIXES = 6
+"""As many as a glance takes in; the cheapest come first."""
+
+Changes = tuple[tuple[str, Any], ...]
+Evaluate = Callable[[Changes], FeasibilityReport | None]
+"""Plans again with `(path, value)` changes applied; None where they can't be applied together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One change that a user could make."""
+
+    title: str
+    changes: Changes
+    cost: float
+    """What it costs the user, in one order: settings < context < speed < quality < money."""
+
+
+(
+    COST_SETTING,
+    COST_CONTEXT,
+    COST_CONCURRENCY,
+    COST_SPEED,
+    COST_QUALITY,
+    COST_MODEL,
+    COST_GPUS,
+    COST_MACHINE,
+) = range(8)
+
+
+def options(
+    config: VLLMConfig,
+    report: FeasibilityReport,
+    metadata: ModelMetadata,
+    gpus: Sequence[GPUInfo],
+    hardware: HardwareInput,
+    policy: PolicyInput,
+    siblings: Sequence[str],
+    machines: Sequence[GPUInfo],
+) -> Iterator[Option]:
+    """Single changes worth trying, whatever the failure; the caller evaluates each."""
+    yield from _setting_options(config, report)
+    yield from _context_options(config, report, metadata)
+    gpu = min(gpus, key=lambda item: item.memory_total_bytes)
+    capability = gpu.compute_capability or (9, 0)
+    if config.kv_cache_dtype in {None, "auto"} and policy.allow_fp8_kv and capability >= (8, 9):
+        yield Option("fp8 KV cache", (("model.kv_cache_dtype", "fp8"),), COST_QUALITY)
+    if not config.enforce_eager:
+        yield Option("no CUDA graphs", (("policy.enforce_eager", True),), COST_SPEED)
+    if metadata.quantization_config is None and policy.allow_quantized and config.quantization is None:
+        if capability >= (8, 9):
+            yield Option("fp8 weights, online", (("model.quantization", "fp8"),), COST_QUALITY + 0.5)
+        for sibling in siblings:
+            yield Option(sibling, (("model.model", sibling),), COST_MODEL)
+    count = len(gpus)
+    for more in (2, 4, 8):
+        if more > count:
+            changes: Changes = (("hardware.gpus", more),)
+            if hardware.tensor_parallel_size is not None or config.tensor_parallel_size > 1 or count == 1:
+                changes += (("hardware.tensor_parallel_size", more),)
+            yield Option(f"{more} x {gpu.catalogue_name or gpu.name}", changes, COST_GPUS + more / 10)
+    if hardware.tensor_parallel_size is not None or config.tensor_parallel_size < count:
+        for size in range(1, count + 1):
+            if size != config.tensor_parallel_size:
+                yield Option(
+                    f"tensor parallel {size}", (("hardware.tensor_parallel_size", size),), COST_SETTING + 0.5
+                )
+    for machine in machines:
+        for number in (1, 2, 4, 8):
+            yield Option(
+                f"{number} x {machine.name}",
+                (
+                    ("hardware.gpu", machine.name),
+                    ("hardware.gpus", number),
+                    ("hardware.tensor_parallel_size", number),
+                ),
+                COST_MACHINE + (machine.usd_per_hour or machine.vram_gib / 20) * number / 100,
+            )
+
+
+def _setting_options(config: VLLMConfig, report: FeasibilityReport) -> Iterator[Option]:
+    part = report.per_gpu
+    free = part.total_bytes - part.other_processes_bytes - part.context_bytes
+    if report.cause == "free_memory":
+        share = int(free / part.total_bytes * 100) / 100
+        if share > 0.05:
+            title = f"memory utilisation {share:.2f}"
+            yield Option(title, (("policy.gpu_memory_utilization", share),), COST_SETTING)
+    else:
+        for share in (0.94, 0.96):
+            if share > part.requested_bytes / part.total_bytes and share * part.total_bytes < free:
+                title = f"memory utilisation {share:.2f}"
+                yield Option(title, (("policy.gpu_memory_utilization", share),), COST_SETTING + 0.1)
+        lower = round(part.requested_bytes / part.total_bytes - 0.04, 2)
+        if report.verdict == "tight" and lower > 0.3:
+            title = f"memory utilisation {lower:.2f}"
+            yield Option(title, (("policy.gpu_memory_utilization", lower),), COST_SETTING + 0.2)
+    for tokens in (8192, 4096, 2048, 1024):
+        if tokens < report.max_num_batched_tokens:
+            title = f"max_num_batched_tokens {tokens:,}"
+            cost = COST_SETTING + 0.3 + 1 / tokens
+            yield Option(title, (("policy.max_num_batched_tokens", tokens),), cost)
+    for seqs in (256, 128, 64, 32, 16):
+        if seqs < report.max_num_seqs:
+            title = f"max_num_seqs {seqs}"
+            yield Option(title, (("policy.max_num_seqs", seqs),), COST_SETTING + 0.4 + 1 / seqs)
+
+
+def _context_options(
+    config: VLLMConfig, report: FeasibilityReport, metadata: ModelMetadata
+) -> Iterator[Option]:
+    limit = min(report.max_model_len, metadata.max_position_embeddings)
+    estimated = report.kv_cache.estimated_max_model_len
+    lengths = {limit // 2, limit // 4, limit // 8, 32768, 16384, 8192, 4096}
+    if estimated >= 256:
+        lengths.add(estimated // 256 * 256)
+    if report.max_model_len > metadata.max_position_embeddings:
+        lengths.add(metadata.max_position_embeddings)
+    for length in sorted(lengths, reverse=True):
+        if 256 <= length < report.max_model_len:
+            cost = COST_CONTEXT + (1 - length / max(report.max_model_len, 1)) / 2
+            yield Option(f"context {length:,}", (("model.max_model_len", length),), cost)
+
+
+def find_fixes(
+    candidates: Sequence[Option], evaluate: Evaluate, before: FeasibilityReport, limit: int = MAX_FIXES
+) -> tuple[Fix, ...]:
+    """The cheapest single changes that help, one of each kind; pairs where no single one fits.
+
+    Only what plans to `fits`, or to `tight` from something that won't start, counts as a fix.
+    """
+    found: list[Fix] = []
+    kinds: set[tuple[str, ...]] = set()
+    helpful: list[Option] = []
+    ordered = sorted(candidates, key=lambda option: option.cost)
+    for option in ordered:
+        kind = tuple(path for path, _ in option.changes)
+        if kind in kinds or len(found) >= limit:
+            continue
+        after = evaluate(option.changes)
+        if after is None:
+            continue
+        if _solves(before, after):
+            kinds.add(kind)
+            found.append(_fix(option, after))
+        elif option.cost < COST_GPUS and _headroom(after) > _headroom(before):
+            helpful.append(option)
+    if any(fix.verdict_after == "fits" for fix in found):
+        return tuple(found)
+    for first, second in combinations(helpful[:10], 2):
+        if len(found) >= limit:
+            break
+        if {path for path, _ in first.changes} & {path for path, _ in second.changes}:
+            continue
+        pair = Option(
+            f"{first.title} + {second.title}", first.changes + second.changes, first.cost + second.cost
+        )
+        after = evaluate(pair.changes)
+        if after is not None and _solves(before, after):
+            found.append(_fix(pair, after))
+    return tuple(found)
+
+
+def _solves(before: FeasibilityReport, after: FeasibilityReport) -> bool:
+    return after.verdict == "fits" or (after.verdict == "tight" and before.verdict == "wont_start")
+
+
+def _headroom(report: FeasibilityReport) -> int:
+    return report.per_gpu.kv_cache_available_bytes
+
+
+def _fix(option: Option, after: FeasibilityReport) -> Fix:
+    kv = after.kv_cache
+    effect = (
+        f"{kv.tokens:,} tokens of cache, {kv.max_concurrency:.1f} x {after.max_model_len:,}; "
+        f"{after.per_gpu.kv_cache_available_bytes / GIB:.1f} GiB for it"
+    )
+    return Fix(option.title, option.changes, effect, after.verdict)
+
+
+def applied_to_config(config: VLLMConfig, changes: Changes) -> VLLMConfig:
+    """A `vllm serve` command with the changes made to its flags; hardware paths are the caller's."""
+    fields = {
+        path.split(".")[1]: value for path, value in changes if path.split(".")[1] in VLLMConfig.model_fields
+    }
+    return config.model_copy(update=fields)

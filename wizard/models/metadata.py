@@ -7,7 +7,7 @@ anything unusable raises `ConfigError` with one sentence.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from wizard.errors import ConfigError
@@ -76,6 +76,8 @@ class ModelMetadata:
     license: str | None = None
     gated: bool = False
     needs_remote_code: bool = False
+    params_override: int | None = None
+    """The parameter count that the user gave instead of the config's."""
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -248,3 +250,25 @@ def _first_integer(config: Mapping[str, Any], *names: str) -> int:
         if value is not None:
             return integer(config, name)
     return 0
+
+
+def load_model_metadata(
+    model: str,
+    revision: str | None = None,
+    *,
+    trust_remote_code: bool = False,
+    params_b: float | None = None,
+    offline: bool = False,
+) -> ModelMetadata:
+    """Facts of a directory or Hugging Face id (seed name): disk, hub cache, catalogue, then the hub.
+
+    No model code is ever run, so `trust_remote_code` changes nothing here; it reaches the exported
+    command. `params_b` (billions) overrides the parameter count that follows from the config.
+    Raises ModelUnavailableError or ConfigError, each one sentence.
+    """
+    from wizard.models.load import load
+
+    metadata = load(model, revision=revision, offline=offline)
+    if params_b is None:
+        return metadata
+    return replace(metadata, params_override=round(params_b * 1e9))

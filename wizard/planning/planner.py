@@ -171,7 +171,8 @@ def run_plan(
     given. Raises ModelUnavailableError, ConfigError or HardwareError, each one sentence.
     """
     from wizard.hardware.resolve import machines, resolve_hardware
-    from wizard.models.load import load_model_metadata, load_siblings
+    from wizard.models.load import load_siblings
+    from wizard.models.metadata import load_model_metadata
 
     if metadata is None:
         metadata = load_model_metadata(

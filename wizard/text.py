@@ -1,0 +1,178 @@
+"""Words and numbers as people read them: one place for cleaning, units and plain-ASCII stand-ins.
+
+Everything that comes from outside (model ids, config files, process names, error sentences) passes
+through `printable` before it is shown anywhere, so that no terminal ever obeys it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Literal
+
+GIB = 1 << 30
+"""Bytes in a GiB; stated here so that words cost no import of the schemas."""
+
+Charset = Literal["unicode", "console", "ascii"]
+"""What the terminal can draw: everything, the Linux console's font, or ASCII alone."""
+
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories that steer a terminal or reorder its text instead of showing something."""
+
+_LONGEST_RUN_OF_MARKS = 2
+
+
+def printable(text: object, limit: int = 400) -> str:
+    """Text from outside, safe to show: one line, no control or formatting characters, cut at `limit`."""
+    shown: list[str] = []
+    marks = 0
+    for character in str(text)[: limit * 4]:
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in {"Mn", "Me"} else 0
+        if category in _HIDDEN or marks > _LONGEST_RUN_OF_MARKS:
+            if character in "\t\n\r\v\f":
+                shown.append(" ")
+            continue
+        shown.append(" " if category == "Zs" else character)
+    line = "".join(shown)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+_ASCII = {
+    "✓": "+",
+    "✗": "x",
+    "●": "*",
+    "○": "o",
+    "▸": ">",
+    "━": "=",
+    "─": "-",
+    "│": "|",
+    "█": "#",
+    "▓": "K",
+    "▒": "a",
+    "▚": "g",
+    "░": "o",
+    "╱": "/",
+    "×": "x",
+    "–": "-",
+    "—": "-",
+    "…": "~",
+    "·": ".",
+    "→": ">",
+    "←": "<",
+    "↑": "^",
+    "↓": "v",
+    "⇄": "~",
+    "±": "~",
+    "≤": "<",
+    "≥": ">",
+    "‹": "<",
+    "›": ">",
+    "“": '"',
+    "”": '"',
+    "’": "'",
+    "‘": "'",
+    "▏": "|",
+    "▁": "_",
+    "▂": "_",
+    "▃": "-",
+    "▄": "-",
+    "▅": "=",
+    "▆": "=",
+    "▇": "#",
+}
+_CONSOLE = {
+    "✓": "√",
+    "✗": "x",
+    "○": "o",
+    "●": "■",
+    "▸": ">",
+    "━": "═",
+    "▚": "▒",
+    "╱": "/",
+    "…": "~",
+    "–": "-",
+    "—": "-",
+    "⇄": "~",
+    "‹": "<",
+    "›": ">",
+    "“": '"',
+    "”": '"',
+    "’": "'",
+    "‘": "'",
+    "▏": "│",
+}
+"""The Linux console's built-in font holds code page 437 and Latin-1, and little else."""
+
+
+def drawable(text: str, charset: Charset) -> str:
+    """`text` with every sign that the terminal can't draw replaced by one of the same width."""
+    if charset == "unicode" or text.isascii():
+        return text
+    table = _ASCII if charset == "ascii" else _CONSOLE
+    replaced = "".join(table.get(character, character) for character in text)
+    if charset == "ascii":
+        return "".join(character if character.isascii() else "?" for character in replaced)
+    return replaced
+
+
+def charset(environment: Mapping[str, str]) -> Charset:
+    """What the locale and TERM say that the terminal can draw.
+
+    The locale's own variables are read, not Python's encoding: Python takes UTF-8 even in a C locale.
+    """
+    locale = next((environment[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environment.get(name)), "")
+    if "utf-8" not in locale.lower() and "utf8" not in locale.lower():
+        return "ascii"
+    return "console" if environment.get("TERM") == "linux" else "unicode"
+
+
+def gib(size_bytes: float, digits: int = 1) -> str:
+    """Bytes as GiB with a fixed number of digits: `33.0`. The unit is the reader's."""
+    shown = f"{size_bytes / GIB:,.{digits}f}"
+    return shown.removeprefix("-") if float(shown.replace(",", "")) == 0 else shown
+
+
+def count(value: float) -> str:
+    """`244,304`."""
+    return f"{value:,.0f}"
+
+
+def short_count(value: float) -> str:
+    """A count in at most five characters: `512`, `8.2k`, `244k`, `1.05M`."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size * 0.99995:
+            scaled = value / size
+            return f"{scaled:.0f}{unit}" if scaled >= 99.5 else f"{scaled:.3g}{unit}"
+    return f"{value:.0f}"
+
+
+def milliseconds(value: float) -> str:
+    """A time as a person says it: `26`, `1,150`; the unit is the reader's."""
+    return f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def rounded(value: float) -> float:
+    """Two significant figures: what a forecast is worth."""
+    if value <= 0:
+        return 0.0
+    digits = len(str(int(value))) - 2
+    return round(value, -digits) if digits > 0 else round(value, 1)
+
+
+def span(low: float, high: float) -> str:
+    """A forecast's range: `210–390`."""
+    return f"{milliseconds(rounded(low))}–{milliseconds(rounded(high))}"
+
+
+def params(value: float) -> str:
+    """Parameters in billions: `30.5B`, `0.5B`, `1.04T`."""
+    if value >= 1e12:
+        return f"{value / 1e12:.2f}T"
+    billions = value / 1e9
+    return f"{billions:.0f}B" if billions >= 99.5 else f"{billions:.1f}B"
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 file`, `3 files`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

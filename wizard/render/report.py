@@ -1,0 +1,107 @@
+"""A plan as plain lines of text: what `plan` and `check` print, and what the plain wizard shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wizard.render.escaping import printable
+from wizard.schemas.outputs import GIB, Estimate, FeasibilityReport, PerfEstimate, Plan
+
+VERDICT_WORDS = {"fits": "FITS", "tight": "TIGHT", "wont_start": "WON'T START"}
+
+
+def render_report(plan: Plan) -> str:
+    """The whole plan as text for a terminal or a log; no colour, no control characters."""
+    return "\n".join(line.rstrip() for line in _lines(plan)) + "\n"
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    model, feasibility = plan.model, plan.feasibility
+    gpu = plan.gpus[0]
+    count = len(plan.gpus) * plan.nodes
+    nodes = f" on {plan.nodes} nodes" if plan.nodes > 1 else ""
+    yield f"{printable(model.id)} · {count} x {printable(gpu.catalogue_name or gpu.name)}{nodes} · vLLM {plan.vllm_version}"
+    stored = model.quantization or model.dtype
+    yield (
+        f"{model.params / 1e9:.1f}B parameters · {stored} · {model.attention} · "
+        f"up to {model.max_position_embeddings:,} tokens"
+    )
+    yield ""
+    yield VERDICT_WORDS[feasibility.verdict]
+    if feasibility.error:
+        yield f"  vLLM would stop with: {printable(feasibility.error)}"
+    for warning in (*feasibility.warnings, *plan.warnings):
+        yield f"  ! {printable(warning)}"
+    yield ""
+    yield from _memory(feasibility)
+    if plan.performance is not None:
+        yield ""
+        yield from _performance(plan.performance)
+    yield ""
+    yield "Settings"
+    config = plan.config
+    for field in (
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "data_parallel_size",
+        "dtype",
+        "quantization",
+        "kv_cache_dtype",
+        "gpu_memory_utilization",
+        "max_model_len",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "enforce_eager",
+    ):
+        value = getattr(config, field)
+        why = config.explanations.get(field, "")
+        if value is not None and (why or value not in (1, False, "auto")):
+            yield f"  {field:<24} {printable(str(value)):<12} {printable(why)}"
+    if plan.fixes:
+        yield ""
+        yield "Fixes"
+        for number, fix in enumerate(plan.fixes, 1):
+            yield f"  {number} {printable(fix.title)}: {VERDICT_WORDS[fix.verdict_after].lower()}, {fix.effect}"
+
+
+def _memory(feasibility: FeasibilityReport) -> Iterator[str]:
+    part, kv = feasibility.per_gpu, feasibility.kv_cache
+    yield "Memory of one GPU, GiB"
+    for name, value in (
+        ("CUDA total", part.total_bytes),
+        ("budget of vLLM", part.requested_bytes),
+        ("weights", part.weights_bytes),
+        ("activation peak", part.activation_peak_bytes),
+        ("CUDA graphs", part.cuda_graphs_bytes),
+        ("other", part.non_torch_bytes),
+        ("KV cache", part.kv_cache_available_bytes),
+        ("other processes", part.other_processes_bytes),
+    ):
+        yield f"  {name:<16} {value / GIB:8.2f}"
+    low, high = part.kv_cache_available_low_bytes / GIB, part.kv_cache_available_high_bytes / GIB
+    yield f"  KV cache lies between {low:.2f} and {high:.2f} in 9 starts of 10"
+    yield (
+        f"  {kv.tokens:,} tokens of cache; vLLM will log {kv.max_concurrency:.2f}x at "
+        f"{feasibility.max_model_len:,} tokens per request"
+    )
+
+
+def _performance(performance: PerfEstimate) -> Iterator[str]:
+    yield f"Expected speed (8 of 10 measured runs lie inside; {printable(performance.basis)})"
+    if performance.saturated:
+        yield "  saturated: the workload asks for more than this machine serves"
+    yield f"  time to first token  {span(performance.ttft_ms)} ms"
+    yield f"  time per token       {span(performance.tpot_ms)} ms"
+    yield f"  output               {span(performance.output_tokens_per_s)} tokens/s"
+
+
+def span(estimate: Estimate) -> str:
+    """A range with as many digits as it deserves."""
+    return f"{_rounded(estimate.low)}-{_rounded(estimate.high)}"
+
+
+def _rounded(value: float) -> str:
+    if value >= 100:
+        digits = 10 ** max(0, len(str(int(value))) - 2)
+        return f"{round(value / digits) * digits:,.0f}"
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"

@@ -1,0 +1,143 @@
+"""What GPUs this machine has: NVML first, then AMD's tools; bounded in time, never raising."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+from wizard.hardware import accelerators, amd, nvml, topology, visible
+from wizard.hardware.catalogue import Vendor, get_gpu_by_name
+from wizard.hardware.readings import NoDevicesError, Reading
+from wizard.hardware.topology import NOTHING_LINKED, Topology
+from wizard.schemas.outputs import GPUInfo
+
+__all__ = ["Machine", "detect", "detect_gpus", "get_gpu_by_name", "recommend_tensor_parallel"]
+
+TIMEOUT_S = 10.0
+"""Seconds until a silent driver library counts as hung: `nvmlInit` wakes sleeping GPUs one by one, 1-2 s each
+where nvidia-persistenced doesn't run."""
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What was found on this machine. `gpus` is empty exactly when `why_none` says why."""
+
+    gpus: tuple[GPUInfo, ...] = ()
+    vendor: Vendor | None = None
+    driver: str | None = None
+    cuda: str | None = None
+    """CUDA (or ROCm) version that the driver supports."""
+    why_none: str | None = None
+    """One sentence with the next step."""
+    topology: Topology = NOTHING_LINKED
+    warnings: tuple[str, ...] = ()
+
+
+class _HungError(Exception):
+    """The library did not answer in time."""
+
+
+_stuck: dict[str, threading.Thread] = {}
+
+
+def _bounded(name: str, work: Callable[[], Answer], timeout_s: float) -> Answer:
+    """Run `work` in a daemon thread and give up after `timeout_s`; a thread still stuck is not joined by another.
+
+    A C library that hangs can't be interrupted; ctypes releases the GIL, so the wizard goes on meanwhile.
+    """
+    earlier = _stuck.get(name)
+    if earlier is not None and earlier.is_alive():
+        raise _HungError(name)
+    answers: SimpleQueue[Answer | NoDevicesError] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put(work())
+        except NoDevicesError as error:
+            answers.put(error)
+
+    thread = threading.Thread(target=run, name=f"detect-{name}", daemon=True)
+    thread.start()
+    try:
+        answer = answers.get(timeout=timeout_s)
+    except Empty:
+        _stuck[name] = thread
+        raise _HungError(name) from None
+    if isinstance(answer, NoDevicesError):
+        raise answer
+    return answer
+
+
+def detect(
+    *,
+    timeout_s: float = TIMEOUT_S,
+    environment: Mapping[str, str] | None = None,
+    root: Path = Path("/"),
+) -> Machine:
+    """This machine's GPUs as CUDA_VISIBLE_DEVICES leaves them; never raises.
+
+    `root` is where /proc and /sys are looked up.
+    """
+    env = os.environ if environment is None else environment
+    present = accelerators.on_pci(root)
+    reasons: list[str] = []
+    try:
+        return _machine("nvidia", _bounded("nvml", lambda: nvml.read(root), timeout_s), env)
+    except NoDevicesError as error:
+        reasons.append(str(error))
+    except _HungError:
+        return Machine(
+            why_none="The NVIDIA driver does not answer (NVML hangs); check `dmesg | grep -i xid`, reboot, "
+            "or plan with --gpu NAME meanwhile."
+        )
+    try:
+        return _machine("amd", _bounded("amd", lambda: amd.read(present, timeout_s), timeout_s), env)
+    except NoDevicesError as error:
+        if accelerators.AMD in present:
+            reasons.insert(0, str(error))
+    except _HungError:
+        return Machine(
+            why_none="AMD's tools do not answer; check `dmesg | grep amdgpu`, reboot, "
+            "or plan with --gpu NAME meanwhile."
+        )
+    return Machine(why_none=accelerators.explain(present, reasons[0]))
+
+
+def _machine(vendor: Vendor, reading: Reading, env: Mapping[str, str]) -> Machine:
+    chosen = visible.select(reading.gpus, vendor, env)
+    kept = tuple(reading.gpus[position] for position in chosen.positions)
+    whole = topology.read(reading.links)
+    warnings = list(reading.warnings)
+    if chosen.warning is not None:
+        warnings.append(chosen.warning)
+    why_none = None
+    if not kept:
+        why_none = chosen.warning or "The driver runs, but shows no GPU; check `nvidia-smi -L`."
+    elif (mixed := topology.smallest(kept)[1]) is not None:
+        warnings.append(mixed)
+    return Machine(
+        gpus=kept,
+        vendor=vendor,
+        driver=reading.driver,
+        cuda=reading.cuda,
+        why_none=why_none,
+        topology=topology.subset(whole, chosen.positions),
+        warnings=tuple(warnings),
+    )
+
+
+def detect_gpus() -> list[GPUInfo]:
+    """The GPUs of this machine, none when there is no driver (seed name); never raises."""
+    return list(detect().gpus)
+
+
+def recommend_tensor_parallel(gpus: Sequence[GPUInfo]) -> int:
+    """The largest power of two that is at most the number of GPUs, at least 1 (seed name and rule)."""
+    return 1 << (max(len(gpus), 1).bit_length() - 1)

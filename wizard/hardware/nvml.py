@@ -1,0 +1,290 @@
+"""NVIDIA GPUs through NVML (`pynvml`): every query may be missing on some card, none may stop the reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wizard.hardware import cuda_total
+from wizard.hardware.catalogue import CatalogueGPU, match_reported
+from wizard.hardware.mig import instances, slice_of
+from wizard.hardware.readings import NoDevicesError, Reading, printable
+from wizard.schemas.outputs import GIB, GPUInfo, GPUProcess
+
+MAX_NVLINKS = 18
+"""NVML_NVLINK_MAX_LINKS: the most links any GPU has (Hopper, Blackwell)."""
+
+CATALOGUE_TOLERANCE = 0.03
+"""NVML totals of one card differ by less between drivers (V100 32510 and 32768 MiB); more is another card."""
+
+WHAT_IF = "or plan for another machine with --gpu NAME."
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What of the machine around the GPU bears on its memory."""
+
+    memory_total_bytes: int | None
+    memory_available_bytes: int | None
+    wsl: bool
+
+
+def host(root: Path) -> Host:
+    """System memory and whether this is WSL, from /proc."""
+    fields: dict[str, int] = {}
+    try:
+        for line in (root / "proc/meminfo").read_text(encoding="ascii", errors="replace").splitlines():
+            key, _, rest = line.partition(":")
+            number = rest.split()[:1]
+            if number and number[0].isdecimal():
+                fields[key] = int(number[0]) * 1024
+        version = (root / "proc/version").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        version = ""
+    return Host(fields.get("MemTotal"), fields.get("MemAvailable"), "microsoft" in version.lower())
+
+
+def ask(nvml: Any, call: Callable[..., Any], *arguments: Any) -> Any:
+    """The answer of one NVML query, or `None` where this card or driver has none (NOT_SUPPORTED and kin)."""
+    try:
+        return call(*arguments)
+    except (nvml.NVMLError, UnicodeDecodeError):
+        return None
+
+
+def read(root: Path = Path("/")) -> Reading:
+    """Every NVIDIA GPU, MIG instances in place of a partitioned one.
+
+    Raises NoDevicesError with one sentence when there is no driver, a driver that doesn't match its
+    library, no permission, or no GPU.
+    """
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        raise NoDevicesError(_why(pynvml, error)) from None
+    try:
+        return _read(pynvml, root)
+    finally:
+        ask(pynvml, pynvml.nvmlShutdown)
+
+
+def _why(nvml: Any, error: Exception) -> str:
+    code = getattr(error, "value", None)
+    reasons = {
+        nvml.NVML_ERROR_LIBRARY_NOT_FOUND: "No NVIDIA driver on this machine (libnvidia-ml.so.1 not found); "
+        f"install one, in a container pass --gpus all, {WHAT_IF}",
+        nvml.NVML_ERROR_DRIVER_NOT_LOADED: "The NVIDIA driver is installed but not loaded; "
+        f"try `sudo modprobe nvidia`, or reboot, {WHAT_IF}",
+        nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "The NVIDIA driver was updated while the old one still runs "
+        f"(driver/library version mismatch); reboot, {WHAT_IF}",
+        nvml.NVML_ERROR_NO_PERMISSION: "The NVIDIA driver refuses this user; "
+        f"check the permissions of /dev/nvidia*, {WHAT_IF}",
+    }
+    return reasons.get(code, f"NVML does not start ({printable(str(error))}); try `nvidia-smi`, {WHAT_IF}")
+
+
+def _read(nvml: Any, root: Path) -> Reading:
+    around = host(root)
+    count = ask(nvml, nvml.nvmlDeviceGetCount) or 0
+    gpus: list[GPUInfo] = []
+    handles: list[Any] = []
+    warnings: list[str] = []
+    driver = ask(nvml, nvml.nvmlSystemGetDriverVersion)
+    cuda = _cuda_version(ask(nvml, nvml.nvmlSystemGetCudaDriverVersion_v2))
+    for index in range(count):
+        handle = ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
+        if handle is None:
+            warnings.append(
+                f"GPU {index} does not answer (lost from the bus?) and is left out; check `dmesg | grep -i xid`."
+            )
+            continue
+        gpu, told = _gpu(nvml, handle, index, around, driver, cuda, root)
+        if told is not None:
+            warnings.append(told)
+        if gpu is None:
+            continue
+        slices = instances(nvml, handle)
+        if slices is None:
+            gpus.append(gpu)
+            handles.append(handle)
+            continue
+        if not slices:
+            warnings.append(
+                f"GPU {index} ({gpu.name}) has MIG on and no instance, so nothing can run on it; "
+                "create one with `nvidia-smi mig -cgi ... -C`."
+            )
+        for one in slices:
+            gpus.append(slice_of(gpu, one))
+            handles.append(None)
+    if not gpus:
+        raise NoDevicesError(
+            warnings[0] if warnings else f"The NVIDIA driver finds no GPU; check `nvidia-smi -L`, {WHAT_IF}"
+        )
+    return Reading(tuple(gpus), _links(nvml, handles), driver, cuda, tuple(warnings))
+
+
+def _cuda_version(number: int | None) -> str | None:
+    """12080 -> 12.8"""
+    return None if number is None else f"{number // 1000}.{number % 1000 // 10}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    total_bytes: int
+    used_bytes: int
+    nvml_total_bytes: int | None
+    estimated: bool
+    unified: bool
+
+
+def _memory(nvml: Any, handle: Any, row: CatalogueGPU | None, around: Host) -> _Memory | None:
+    """CUDA's total and what others hold; `None` where neither NVML nor /proc tells.
+
+    `used` of the first version of the query contains what the driver reserves, of the second it does not.
+    """
+    info = ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle, getattr(nvml, "nvmlMemory_v2", None))
+    reserved = getattr(info, "reserved", None)
+    if info is None or not info.total:
+        info = ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+        reserved = None
+    if info is None or not info.total:
+        if around.memory_total_bytes is None:
+            return None
+        available = around.memory_available_bytes
+        used = 0 if available is None else around.memory_total_bytes - available
+        return _Memory(around.memory_total_bytes, used, None, estimated=False, unified=True)
+    if reserved:
+        total = cuda_total.from_reserved(info.total, reserved, wsl=around.wsl)
+        return _Memory(total, min(info.used, total), info.total, estimated=False, unified=False)
+    if row is not None and not around.wsl and not _contradicts(row, info.total):
+        total, estimated = row.memory_total_bytes, row.estimated_total
+    else:
+        total, estimated = cuda_total.from_nvml_total(info.total, wsl=around.wsl), True
+    return _Memory(total, max(total - info.free, 0), info.total, estimated, unified=False)
+
+
+def _contradicts(row: CatalogueGPU, nvml_total_bytes: int) -> bool:
+    if row.nvml_total_bytes is None:
+        return False
+    return abs(nvml_total_bytes - row.nvml_total_bytes) > CATALOGUE_TOLERANCE * row.nvml_total_bytes
+
+
+def _gpu(
+    nvml: Any, handle: Any, index: int, around: Host, driver: str | None, cuda: str | None, root: Path
+) -> tuple[GPUInfo | None, str | None]:
+    name = printable(ask(nvml, nvml.nvmlDeviceGetName, handle) or f"NVIDIA GPU {index}")
+    raw = ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    row = match_reported(name, raw.total if raw is not None else None)
+    memory = _memory(nvml, handle, row, around)
+    if memory is None:
+        return None, f"GPU {index} ({name}) does not tell its memory and is left out; plan with --gpu NAME."
+    told = None
+    if row is not None and memory.nvml_total_bytes is not None and _contradicts(row, memory.nvml_total_bytes):
+        told = (
+            f"GPU {index} ({name}) has {memory.nvml_total_bytes / GIB:.1f} GiB by NVML where {row.name} "
+            f"should have {(row.nvml_total_bytes or 0) / GIB:.1f}; NVML is believed."
+        )
+    power_mw = ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    ecc = ask(nvml, nvml.nvmlDeviceGetEccMode, handle)
+    links = _nvlinks(nvml, handle)
+    linked = bool(links) or (links is None and row is not None and row.link == "fabric")
+    return GPUInfo(
+        name=name,
+        memory_total_bytes=memory.total_bytes,
+        compute_capability=_capability(nvml, handle, row),
+        memory_used_bytes=memory.used_bytes,
+        catalogue_name=row.name if row is not None else None,
+        driver_version=driver,
+        cuda_version=cuda,
+        index=index,
+        uuid=ask(nvml, nvml.nvmlDeviceGetUUID, handle),
+        nvml_total_bytes=memory.nvml_total_bytes,
+        unified_memory=memory.unified,
+        ecc=bool(ecc[0]) if ecc is not None else None,
+        power_limit_w=power_mw / 1000 if power_mw is not None else None,
+        pcie_gen=ask(nvml, nvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
+        pcie_width=ask(nvml, nvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
+        nvlink_count=links,
+        numa_node=_numa_node(nvml, handle, root),
+        processes=_processes(nvml, handle),
+        estimated_total=memory.estimated,
+        bandwidth_gb_s=row.bandwidth_gb_s if row is not None else None,
+        tflops_bf16=row.tflops_bf16 if row is not None else None,
+        tflops_fp8=row.tflops_fp8 if row is not None else None,
+        tflops_fp4=row.tflops_fp4 if row is not None else None,
+        tops_int8=row.tops_int8 if row is not None else None,
+        nvlink_gb_s=row.link_gb_s if row is not None and linked else None,
+        klass=row.klass if row is not None else None,
+        tdp_w=row.tdp_w if row is not None else None,
+        usd_per_hour=row.usd_per_hour if row is not None else None,
+        arch=row.arch if row is not None else None,
+    ), told
+
+
+def _capability(nvml: Any, handle: Any, row: CatalogueGPU | None) -> tuple[int, int] | None:
+    told = ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
+    if told is not None:
+        return (int(told[0]), int(told[1]))
+    return row.compute_capability if row is not None else None
+
+
+def _nvlinks(nvml: Any, handle: Any) -> int | None:
+    """Active NVLinks; 0 where the card has none, `None` where the driver doesn't tell about any."""
+    states = []
+    for link in range(MAX_NVLINKS):
+        try:
+            states.append(nvml.nvmlDeviceGetNvLinkState(handle, link))
+        except (nvml.NVMLError_NotSupported, nvml.NVMLError_InvalidArgument):
+            break
+        except nvml.NVMLError:
+            return None
+    return sum(1 for state in states if state == nvml.NVML_FEATURE_ENABLED)
+
+
+def _numa_node(nvml: Any, handle: Any, root: Path) -> int | None:
+    pci = ask(nvml, nvml.nvmlDeviceGetPciInfo, handle)
+    if pci is None:
+        return None
+    bus = pci.busId if isinstance(pci.busId, str) else pci.busId.decode("ascii", "replace")
+    address = bus.lower()[-12:]
+    try:
+        node = int((root / "sys/bus/pci/devices" / address / "numa_node").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return node if node >= 0 else None
+
+
+def _processes(nvml: Any, handle: Any) -> tuple[GPUProcess, ...]:
+    found: dict[int, GPUProcess] = {}
+    for call in (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses):
+        for process in ask(nvml, call, handle) or ():
+            path = ask(nvml, nvml.nvmlSystemGetProcessName, process.pid) or "?"
+            command = printable(path.split(" ")[0]).rsplit("/", 1)[-1] or "?"
+            found.setdefault(process.pid, GPUProcess(process.pid, command, process.usedGpuMemory))
+    return tuple(found.values())
+
+
+def _links(nvml: Any, handles: list[Any]) -> tuple[tuple[str, ...], ...]:
+    """The matrix of `nvidia-smi topo -m`; MIG instances can't reach one another (no P2P), so they say SYS."""
+    rows = []
+    for at, one in enumerate(handles):
+        rows.append(tuple("X" if at == other else _link(nvml, one, two) for other, two in enumerate(handles)))
+    return tuple(rows)
+
+
+def _link(nvml: Any, one: Any, two: Any) -> str:
+    if one is None or two is None:
+        return "SYS"
+    status = ask(nvml, nvml.nvmlDeviceGetP2PStatus, one, two, nvml.NVML_P2P_CAPS_INDEX_NVLINK)
+    if status == nvml.NVML_P2P_STATUS_OK:
+        return f"NV{_nvlinks(nvml, one) or ''}"
+    ancestor = ask(nvml, nvml.nvmlDeviceGetTopologyCommonAncestor, one, two)
+    return _ANCESTORS.get(ancestor, "?")
+
+
+_ANCESTORS = {0: "PIX", 10: "PIX", 20: "PXB", 30: "PHB", 40: "NODE", 50: "SYS"}
+"""nvmlGpuTopologyLevel_t in nvidia-smi's words; 0 is two GPUs on one board."""

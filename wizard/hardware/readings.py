@@ -1,0 +1,29 @@
+"""What a driver library told, before CUDA_VISIBLE_DEVICES picks from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wizard.hardware.topology import Links
+from wizard.schemas.outputs import GPUInfo
+
+
+class NoDevicesError(Exception):
+    """No usable GPU through this library; the message is one sentence with the next step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All devices of one library; MIG instances stand in for their GPU."""
+
+    gpus: tuple[GPUInfo, ...]
+    links: Links
+    driver: str | None = None
+    cuda: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def printable(text: str, limit: int = 120) -> str:
+    """A name from outside, safe to show: one line, no control characters."""
+    clean = "".join(char for char in text if char.isprintable()).strip()
+    return clean[:limit]

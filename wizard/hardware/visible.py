@@ -1,0 +1,68 @@
+"""Which devices CUDA_VISIBLE_DEVICES (ROCm: HIP_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES) leaves, in its order.
+
+CUDA's rules (CUDA C++ Programming Guide, environment variables): a comma list of indices, `GPU-` UUIDs (a
+prefix will do) and `MIG-` UUIDs; what follows the first invalid entry is ignored; an empty value hides all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from wizard.hardware.readings import printable
+from wizard.schemas.outputs import GPUInfo
+
+VARIABLES = {
+    "nvidia": ("CUDA_VISIBLE_DEVICES",),
+    "amd": ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
+}
+"""In the order in which the runtimes prefer them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Positions that stay, and what to say when the variable hides or misses something."""
+
+    positions: tuple[int, ...]
+    warning: str | None = None
+
+
+def select(gpus: Sequence[GPUInfo], vendor: str, env: Mapping[str, str]) -> Selection:
+    """The devices that a CUDA or HIP program started here would see."""
+    for variable in VARIABLES.get(vendor, ()):
+        if variable in env:
+            return _listed(gpus, variable, env[variable])
+    return Selection(tuple(range(len(gpus))))
+
+
+def _listed(gpus: Sequence[GPUInfo], variable: str, value: str) -> Selection:
+    entries = [entry.strip() for entry in value.split(",")] if value.strip() else []
+    positions: list[int] = []
+    for entry in entries:
+        position = position_of(gpus, entry)
+        if position is None or position in positions:
+            told = f'{variable}: no GPU "{printable(entry, 60)}" here, so it and what follows is ignored'
+            if not positions:
+                told += "; unset it or name a GPU that `nvidia-smi -L` lists"
+            return Selection(tuple(positions), told + ".")
+        positions.append(position)
+    if not positions:
+        return Selection(
+            (), f"{variable} is set and empty, which hides every GPU; unset it to plan with them."
+        )
+    return Selection(tuple(positions))
+
+
+def position_of(gpus: Sequence[GPUInfo], entry: str) -> int | None:
+    """Where the device `entry` (index, UUID or a prefix of one) stands; `None` when there is none."""
+    if entry.isdecimal():
+        number = int(entry)
+        return next((at for at, gpu in enumerate(gpus) if gpu.index == number), None)
+    if not entry.upper().startswith(("GPU-", "MIG-")):
+        return None
+    hits = [
+        at
+        for at, gpu in enumerate(gpus)
+        if gpu.uuid is not None and gpu.uuid.lower().startswith(entry.lower())
+    ]
+    return hits[0] if len(hits) == 1 else None

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(sentence: str) -> None:
-    from wizard.render.escaping import printable
+    from wizard.text import printable
 
     print(f"{PROGRAM}: {printable(sentence)}", file=sys.stderr)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wizard.render.escaping import printable
-from wizard.schemas.outputs import GIB, Estimate, FeasibilityReport, PerfEstimate, Plan
+from wizard.text import count, gib, params, plural, printable, span
+from wizard.schemas.outputs import FeasibilityReport, PerfEstimate, Plan
 
 VERDICT_WORDS = {"fits": "FITS", "tight": "TIGHT", "wont_start": "WON'T START"}
 
@@ -18,12 +18,13 @@ def render_report(plan: Plan) -> str:
 def _lines(plan: Plan) -> Iterator[str]:
     model, feasibility = plan.model, plan.feasibility
     gpu = plan.gpus[0]
-    count = len(plan.gpus) * plan.nodes
-    nodes = f" on {plan.nodes} nodes" if plan.nodes > 1 else ""
-    yield f"{printable(model.id)} · {count} x {printable(gpu.catalogue_name or gpu.name)}{nodes} · vLLM {plan.vllm_version}"
+    number = len(plan.gpus) * plan.nodes
+    nodes = f" on {plural(plan.nodes, 'node')}" if plan.nodes > 1 else ""
+    card = printable(gpu.catalogue_name or gpu.name)
+    yield f"{printable(model.id)} · {number} x {card}{nodes} · vLLM {plan.vllm_version}"
     stored = model.quantization or model.dtype
     yield (
-        f"{model.params / 1e9:.1f}B parameters · {stored} · {model.attention} · "
+        f"{params(model.params)} parameters · {stored} · {model.attention} · "
         f"up to {model.max_position_embeddings:,} tokens"
     )
     yield ""
@@ -77,11 +78,11 @@ def _memory(feasibility: FeasibilityReport) -> Iterator[str]:
         ("KV cache", part.kv_cache_available_bytes),
         ("other processes", part.other_processes_bytes),
     ):
-        yield f"  {name:<16} {value / GIB:8.2f}"
-    low, high = part.kv_cache_available_low_bytes / GIB, part.kv_cache_available_high_bytes / GIB
-    yield f"  KV cache lies between {low:.2f} and {high:.2f} in 9 starts of 10"
+        yield f"  {name:<16} {gib(value, 2):>8}"
+    low, high = gib(part.kv_cache_available_low_bytes, 2), gib(part.kv_cache_available_high_bytes, 2)
+    yield f"  KV cache lies between {low} and {high} in 9 starts of 10"
     yield (
-        f"  {kv.tokens:,} tokens of cache; vLLM will log {kv.max_concurrency:.2f}x at "
+        f"  {count(kv.tokens)} tokens of cache; vLLM will log {kv.max_concurrency:.2f}x at "
         f"{feasibility.max_model_len:,} tokens per request"
     )
 
@@ -90,18 +91,6 @@ def _performance(performance: PerfEstimate) -> Iterator[str]:
     yield f"Expected speed (8 of 10 measured runs lie inside; {printable(performance.basis)})"
     if performance.saturated:
         yield "  saturated: the workload asks for more than this machine serves"
-    yield f"  time to first token  {span(performance.ttft_ms)} ms"
-    yield f"  time per token       {span(performance.tpot_ms)} ms"
-    yield f"  output               {span(performance.output_tokens_per_s)} tokens/s"
-
-
-def span(estimate: Estimate) -> str:
-    """A range with as many digits as it deserves."""
-    return f"{_rounded(estimate.low)}-{_rounded(estimate.high)}"
-
-
-def _rounded(value: float) -> str:
-    if value >= 100:
-        digits = 10 ** max(0, len(str(int(value))) - 2)
-        return f"{round(value / digits) * digits:,.0f}"
-    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+    yield f"  time to first token  {span(performance.ttft_ms.low, performance.ttft_ms.high)} ms"
+    yield f"  time per token       {span(performance.tpot_ms.low, performance.tpot_ms.high)} ms"
+    yield f"  output               {span(performance.output_tokens_per_s.low, performance.output_tokens_per_s.high)} tokens/s"

@@ -1,0 +1,104 @@
+"""What `detect`, `gpus` and `models` print: aligned columns, or plain values for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from wizard.hardware.catalogue import CatalogueGPU
+from wizard.hardware.detect import Machine
+from wizard.models.search import FoundModel
+from wizard.schemas.outputs import GPUInfo
+from wizard.text import gib, plural, printable
+
+
+def gpu_to_dict(gpu: GPUInfo) -> dict[str, Any]:
+    """Every known fact of a GPU; `compute_capability` as `9.0`, unknown as null."""
+    fields = asdict(gpu)
+    fields["compute_capability"] = capability_text(gpu.compute_capability)
+    return fields
+
+
+def capability_text(capability: tuple[int, int] | None) -> str | None:
+    """(9, 0) -> `9.0`."""
+    return None if capability is None else f"{capability[0]}.{capability[1]}"
+
+
+def machine_to_dict(machine: Machine) -> dict[str, Any]:
+    """The JSON document of `detect`."""
+    return {
+        "schema_version": 1,
+        "gpus": [gpu_to_dict(gpu) for gpu in machine.gpus],
+        "vendor": machine.vendor,
+        "driver": machine.driver,
+        "cuda": machine.cuda,
+        "interconnect": machine.topology.interconnect.value,
+        "why_none": machine.why_none,
+        "warnings": list(machine.warnings),
+    }
+
+
+def render_machine(machine: Machine) -> str:
+    """The GPUs of this machine as lines, or the sentence that says why there are none."""
+    if not machine.gpus:
+        return printable(machine.why_none or "No GPU was found on this machine.") + "\n"
+    rows = [
+        (
+            str(gpu.index if gpu.index is not None else number),
+            printable(gpu.name, 40),
+            f"{gib(gpu.memory_total_bytes)} GiB",
+            f"{gib(gpu.memory_used_bytes)} used",
+            capability_text(gpu.compute_capability) or "?",
+            ", ".join(f"{printable(process.name, 20)} {process.pid}" for process in gpu.processes[:3]),
+        )
+        for number, gpu in enumerate(machine.gpus)
+    ]
+    links = f"links: {machine.topology.interconnect.value}"
+    lines = [*_columns(rows), f"driver {machine.driver or '?'} · CUDA {machine.cuda or '?'} · {links}"]
+    return "\n".join([*lines, *map(printable, machine.warnings)]) + "\n"
+
+
+def gpus_to_list(found: Iterable[CatalogueGPU]) -> list[dict[str, Any]]:
+    """The JSON document of `gpus`."""
+    return [gpu_to_dict(entry.info()) | {"source": entry.source} for entry in found]
+
+
+def render_gpus(found: Sequence[CatalogueGPU]) -> str:
+    """The catalogue's GPUs as aligned lines."""
+    rows = [
+        (
+            entry.name,
+            f"{gib(entry.memory_total_bytes)} GiB" + ("~" if entry.estimated_total else ""),
+            f"{entry.bandwidth_gb_s:,.0f} GB/s" if entry.bandwidth_gb_s else "",
+            capability_text(entry.compute_capability) or "",
+            entry.arch,
+        )
+        for entry in found
+    ]
+    if not rows:
+        return "No GPU of that name is in the catalogue; `gpus` without words lists all.\n"
+    return "\n".join([*_columns(rows), "~ CUDA total estimated, not logged on a real card"]) + "\n"
+
+
+def models_to_list(found: Iterable[FoundModel]) -> list[dict[str, Any]]:
+    """The JSON document of `models`."""
+    return [asdict(model) for model in found]
+
+
+def render_models(found: Sequence[FoundModel]) -> str:
+    """Found models as aligned lines."""
+    if not found:
+        return "No model of that name was found; try fewer words, or give a directory.\n"
+    rows = [
+        (printable(model.id, 80), model.source, f"from {printable(model.base, 60)}" if model.base else "")
+        for model in found
+    ]
+    return "\n".join([*_columns(rows), plural(len(rows), "model")]) + "\n"
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]

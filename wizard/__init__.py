@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from wizard.schemas.inputs import HardwareInput, ModelInput, PlanRequest, PolicyInput, WorkloadInput
     from wizard.schemas.outputs import FeasibilityReport, GPUInfo, PerfEstimate, Plan, VLLMConfig
 
+__version__ = "0.1.0"
+
 _HOMES = {
     "FeasibilityReport": "schemas.outputs",
     "GPUInfo": "schemas.outputs",

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from wizard import __version__
 from wizard.errors import WizardError
 from wizard.questions import QUESTIONS, STEPS, Question, preset, preset_names
 
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     parser.add_argument(
         "--plain", action="store_true", help="line-by-line prompts instead of the full screen"
     )
@@ -134,12 +135,6 @@ def _command(commands: Any, name: str, help_text: str, run: Any) -> argparse.Arg
     )
     parser.set_defaults(run=run)
     return parser
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return f"{PROGRAM} {version(PROGRAM)}"
 
 
 def _common_options(parser: argparse.ArgumentParser) -> None:

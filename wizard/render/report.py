@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wizard.text import count, gib, params, plural, printable, span
 from wizard.schemas.outputs import FeasibilityReport, PerfEstimate, Plan
+from wizard.text import count, gib, params, plural, printable, span
 
 VERDICT_WORDS = {"fits": "FITS", "tight": "TIGHT", "wont_start": "WON'T START"}
 
@@ -93,4 +93,5 @@ def _performance(performance: PerfEstimate) -> Iterator[str]:
         yield "  saturated: the workload asks for more than this machine serves"
     yield f"  time to first token  {span(performance.ttft_ms.low, performance.ttft_ms.high)} ms"
     yield f"  time per token       {span(performance.tpot_ms.low, performance.tpot_ms.high)} ms"
-    yield f"  output               {span(performance.output_tokens_per_s.low, performance.output_tokens_per_s.high)} tokens/s"
+    rate = performance.output_tokens_per_s
+    yield f"  output               {span(rate.low, rate.high)} tokens/s"

@@ -6,16 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from wizard.models.metadata import ModelMetadata
 from wizard.planning.gates import refusal
 from wizard.planning.kv_cache import kv_layout, kv_report
-from wizard.planning.non_torch import context_bytes
-from wizard.planning.perf import estimate_performance
-from wizard.planning.weights import rank_weights
-
-from wizard.models.metadata import ModelMetadata
 from wizard.planning.launch import quantization_method, resolve
 from wizard.planning.layouts import Layout, divides_heads, layouts
-from wizard.planning.memory import evaluate, terms
+from wizard.planning.memory import evaluate
+from wizard.planning.non_torch import context_bytes
+from wizard.planning.perf import estimate_performance
+from wizard.planning.terms import terms
 from wizard.planning.values import (
     MINIMUM_BATCHED_TOKENS,
     _recommend_gpu_memory_utilization,
@@ -26,6 +25,7 @@ from wizard.planning.values import (
     _recommend_quantization,
     _recommend_tensor_parallel,
 )
+from wizard.planning.weights import rank_weights
 from wizard.schemas.inputs import BatchingMode, Interconnect, PlanRequest
 from wizard.schemas.outputs import FeasibilityReport, GPUInfo, PerfEstimate, VLLMConfig
 from wizard.vllm.versions import NEWEST_KNOWN, rules

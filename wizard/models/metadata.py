@@ -214,7 +214,7 @@ def metadata_from_config(
         tie_word_embeddings=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))),
         quantization_config=section(config, "quantization_config", "compression_config")
         or section(text, "quantization_config", "compression_config")
-        or (section(hf_quant_config, "quantization") if hf_quant_config else None),
+        or _modelopt_quantization(hf_quant_config),
         revision=revision,
         checkpoint=checkpoint,
         num_experts=integer(
@@ -226,6 +226,20 @@ def metadata_from_config(
         moe_intermediate_size=_first_integer(text, "moe_intermediate_size", "intermediate_size"),
         needs_remote_code=bool(section(config, "auto_map")),
     )
+
+
+def _modelopt_quantization(hf_quant_config: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The section of an hf_quant_config.json; vLLM counts it only where ModelOpt signs as its producer.
+
+    Source: vLLM 0.33 transformers_utils/model_arch_config_convertor.py `_normalize_quantization_config`.
+    """
+    if not hf_quant_config:
+        return None
+    quantization = section(hf_quant_config, "quantization")
+    producer = section(hf_quant_config, "producer") or {}
+    if quantization is None or producer.get("name") != "modelopt":
+        return None
+    return {"quant_method": "modelopt", **quantization}
 
 
 def checkpoint_dtype(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:

@@ -1,0 +1,166 @@
+"""Which mechanisms an architecture is built of: `data/architectures.json`, read and checked.
+
+Every entry names what differs from the entry it is `like`; the values are the fields of `Traits`.
+A switch is true, false, or the config keys that turn it on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from importlib import resources
+from typing import Any, TypeAlias
+
+Switch: TypeAlias = bool | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """How vLLM builds an architecture. Names are vLLM's module names."""
+
+    layer: str = "standard"
+    """Which builder describes one layer (`wizard.models.layers.LAYERS`)."""
+    prefix: str = "model"
+    layers: str = "layers"
+    embedding: str = "embed_tokens"
+    embedding_quantised: bool = True
+    head: str = "lm_head"
+    """Absolute name; empty: the model has none."""
+    head_quantised: bool = True
+    head_bias: Switch = False
+    final_norm: bool = True
+    final_norm_bias: bool | None = None
+    """`None`: as the layers' norms."""
+    tied: bool | None = False
+    """`tie_word_embeddings` where the config doesn't say; `None`: vLLM's class never ties."""
+    always_tied: bool = False
+    ends_everywhere: bool = False
+    """Embeddings and head are built on every pipeline stage."""
+
+    mixer: str = "gqa"
+    mixers: Mapping[str, str] = field(default_factory=dict)
+    """Layer type of the config -> mixer, for hybrids."""
+    layer_types: str = ""
+    """Which rule tells the type of a layer (`wizard.models.patterns.PATTERNS`)."""
+    attn: str = "self_attn"
+    attn_inner: str = "attn"
+    qkv: str = "qkv_proj"
+    qkv_parts: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
+    o: str = "o_proj"
+    qkv_bias: Switch = False
+    o_bias: Switch = False
+    attention_quantised: bool = True
+    qk_norm: str = ""
+    """'head': one weight per head dimension; 'all': one per projected channel, split with the heads;
+    'all_whole': the same on every rank; 'per_head': a weight per head and dimension."""
+    qk_norm_if: Switch = True
+    gate: str = ""
+    """Attention output gate: 'q' doubles the query, 'head' and 'channel' have a projection of their own."""
+    sinks: Switch = False
+    head_dim_from_hidden: bool = False
+    """vLLM's class divides hidden size by heads and ignores `head_dim`."""
+
+    rope: str = "standard"
+    """'standard', 'by_type' (parameters per layer type) or 'none'."""
+    rotary_fraction: float = 1.0
+    """`partial_rotary_factor` where the config doesn't say."""
+
+    mlp: str = "mlp"
+    up: str = "gate_up_proj"
+    up_parts: tuple[str, ...] = ("gate_proj", "up_proj")
+    down: str = "down_proj"
+    gated: bool = True
+    fused_up: bool = True
+    """Gate and up in one matrix; apart, per-tensor scales count one by one."""
+    mlp_bias: Switch = False
+    norms: int = 2
+    norm_bias: Switch = False
+    width: tuple[str, ...] = ("intermediate_size",)
+
+    moe: str = ""
+    """Which rule tells the sparse layers (`wizard.models.patterns.SPARSE`)."""
+    moe_name: str = "mlp"
+    experts_name: str = "experts"
+    experts_count: tuple[str, ...] = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
+    experts_width: tuple[str, ...] = ("moe_intermediate_size", "intermediate_size")
+    experts_active: tuple[str, ...] = (
+        "num_experts_per_tok",
+        "num_experts_per_token",
+        "top_k_experts",
+        "moe_topk",
+        "moe_top_k",
+        "moe_k",
+    )
+    experts_parts: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
+    experts_gated: bool = True
+    experts_bias: bool = False
+    router: str = "gate"
+    router_bias: Switch = False
+    router_dtype: str = ""
+    router_quantised: bool = False
+    correction: str = ""
+    """dtype of the router's correction bias; empty: none."""
+    correction_if: Switch = True
+    shared: str = ""
+    """'count': shared experts x expert width; else the config key of their common width."""
+    shared_name: str = "shared_experts"
+    shared_gate: bool = False
+    shared_mlp: bool = True
+
+    normalizer: bool = False
+    """Gemma: one scalar buffer of the model's dtype."""
+    position_table: str = ""
+    extras: tuple[str, ...] = ()
+    """Further pieces outside the layers (`wizard.models.extras`)."""
+    tower: str = ""
+    """Which builder describes the vision or audio encoder and its projector (`wizard.models.towers`)."""
+    pooler: str = ""
+    draft: str = ""
+    """Which builder describes the multi-token-prediction layers."""
+    renames: tuple[tuple[str, str], ...] = ()
+    """Checkpoint prefix -> vLLM prefix, for names in ignore lists."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """What transformers' config class fills in for keys that the file leaves out."""
+
+
+_TUPLES = {item.name for item in fields(Traits) if str(item.type).startswith("tuple")}
+
+
+@lru_cache(maxsize=1)
+def _table() -> Mapping[str, Mapping[str, Any]]:
+    text = resources.files("wizard.data").joinpath("architectures.json").read_text(encoding="utf-8")
+    table: Mapping[str, Mapping[str, Any]] = json.loads(text)["architectures"]
+    return table
+
+
+def known_architectures() -> tuple[str, ...]:
+    """Every architecture of the table; lower-case entries are bases that others are like."""
+    return tuple(name for name in _table() if name[0].isupper() or "For" in name)
+
+
+@lru_cache(maxsize=256)
+def traits_of(architecture: str) -> Traits | None:
+    """The traits of an architecture, or `None` where the table doesn't have it."""
+    merged = _merged(architecture)
+    if merged is None:
+        return None
+    return Traits(**{name: _frozen(name, value) for name, value in merged.items()})
+
+
+def _merged(name: str) -> dict[str, Any] | None:
+    entry = _table().get(name)
+    if entry is None:
+        return None
+    base = _merged(entry["like"]) or {} if "like" in entry else {}
+    merged = {**base, **{key: value for key, value in entry.items() if key != "like"}}
+    if "defaults" in base and "defaults" in entry:
+        merged["defaults"] = {**base["defaults"], **entry["defaults"]}
+    return merged
+
+
+def _frozen(name: str, value: Any) -> Any:
+    if name == "renames":
+        return tuple((old, new) for old, new in value.items())
+    return tuple(value) if isinstance(value, list) else value

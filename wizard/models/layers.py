@@ -1,0 +1,59 @@
+"""One decoder layer of any architecture: its mixer, its feed-forward part and its norms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from wizard.errors import ConfigError
+from wizard.models.architectures import Traits
+from wizard.models.attention import grouped_query, hidden_size, latent, switched
+from wizard.models.facts import Facts
+from wizard.models.metadata import short
+from wizard.models.modules import Module, Tensor
+from wizard.models.patterns import PATTERNS, SPARSE
+from wizard.models.sparse import first_item, gated_mlp, sparse_block
+
+Mixer = Callable[[Facts, Traits, int, str], list[Module]]
+
+
+def _no_mixer(facts: Facts, traits: Traits, index: int, kind: str) -> list[Module]:
+    return []
+
+
+MIXERS: Mapping[str, Mixer] = {"gqa": grouped_query, "mla": latent, "none": _no_mixer}
+
+
+def layer_kind(facts: Facts, traits: Traits, index: int) -> str:
+    """The config's word for layer `index`; empty where all are alike."""
+    return PATTERNS[traits.layer_types](facts, index) if traits.layer_types else ""
+
+
+def mixer_of(traits: Traits, kind: str) -> Mixer:
+    name = traits.mixers.get(kind, traits.mixer)
+    mixer = MIXERS.get(name)
+    if mixer is None:
+        raise ConfigError(f"config.json has layers of type {short(kind)}, which can't be planned.")
+    return mixer
+
+
+def standard_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
+    """Mixer, then a dense or sparse feed-forward block, then the norms."""
+    kind = layer_kind(facts, traits, index)
+    modules = mixer_of(traits, kind)(facts, traits, index, kind)
+    if traits.moe and SPARSE[traits.moe](facts, index):
+        modules = modules + sparse_block(facts, traits, index)
+        if traits.shared_mlp is False:
+            modules += gated_mlp(facts, traits, traits.mlp, first_item(facts, traits.width, index))
+    elif traits.mlp:
+        modules = modules + gated_mlp(facts, traits, traits.mlp, first_item(facts, traits.width, index))
+    if traits.norms:
+        modules.append(norm("norms", hidden_size(facts), switched(facts, traits.norm_bias), traits.norms))
+    return modules
+
+
+def norm(name: str, width: int, bias: bool = False, count: int = 1) -> Tensor:
+    """RMSNorm keeps a weight, LayerNorm a bias too."""
+    return Tensor(name, count * width * (2 if bias else 1))
+
+
+LAYERS: Mapping[str, Callable[[Facts, Traits, int], list[Module]]] = {"standard": standard_layer}

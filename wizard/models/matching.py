@@ -1,0 +1,121 @@
+"""Module names against ignore lists and targets, as vLLM matches them.
+
+Sources: vLLM 0.33 `layers/quantization/utils/quant_utils.py` (`is_layer_skipped`), `utils/config_utils.py`
+(`find_matching_patterns`), `modelopt.py` (`is_layer_excluded`, `_resolve_quant_algo`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fnmatch import translate
+
+from wizard.errors import ConfigError
+from wizard.models.metadata import short
+
+LARGEST_PATTERN = 1024
+LARGEST_REPEATS = 8
+"""Unbounded repeats in one regular expression of a config; more could take for ever to match."""
+
+_NESTED_REPEAT = re.compile(r"[+*}][^()]*\)[+*{]")
+_REPEAT = re.compile(r"[+*]|\{\d*,\d*\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A module's name in vLLM, and those of the checkpoint's matrices that it fuses."""
+
+    full: str
+    parts: tuple[str, ...] = ()
+    """Full names too; empty where the module is not fused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """A list of names, in the ways in which quantisation methods read one."""
+
+    exact: tuple[str, ...] = ()
+    """Whole names; `re:` begins a regular expression."""
+    contains: tuple[str, ...] = ()
+    """Parts of names."""
+    contains_any: bool = False
+    """The entries of `exact` match as parts of names too."""
+    globs: bool = False
+    """... and as shell patterns."""
+    children: bool = False
+    """A module is covered when an entry names something inside it."""
+    _set: frozenset[str] = field(init=False, repr=False)
+    _regexes: tuple[re.Pattern[str], ...] = field(init=False, repr=False)
+    _parents: frozenset[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        plain = frozenset(entry for entry in self.exact if not entry.startswith("re:"))
+        regexes = [_compiled(entry[3:]) for entry in self.exact if entry.startswith("re:")]
+        if self.globs:
+            regexes += [re.compile(translate(entry)) for entry in plain if any(char in entry for char in "*?[")]
+        parents: set[str] = set()
+        if self.children:
+            for entry in plain:
+                parent = entry.rpartition(".")[0]
+                while parent and parent not in parents:
+                    parents.add(parent)
+                    parent = parent.rpartition(".")[0]
+        object.__setattr__(self, "_set", plain)
+        object.__setattr__(self, "_regexes", tuple(regexes))
+        object.__setattr__(self, "_parents", frozenset(parents))
+
+    def __bool__(self) -> bool:
+        return bool(self.exact or self.contains)
+
+    def joined(self, other: Patterns) -> Patterns:
+        """Both lists; `other` may only hold parts of names."""
+        return Patterns(
+            self.exact, self.contains + other.contains, self.contains_any, self.globs, self.children
+        )
+
+    def renamed(self, renames: tuple[tuple[str, str], ...]) -> Patterns:
+        """The same list with checkpoint prefixes replaced by vLLM's; expressions stay as they are."""
+        exact = tuple(entry if entry.startswith("re:") else rename(entry, renames) for entry in self.exact)
+        return Patterns(exact, self.contains, self.contains_any, self.globs, self.children)
+
+    def matches(self, name: str) -> bool:
+        """One name against the list."""
+        if name in self._set or any(part in name for part in self.contains):
+            return True
+        if self.contains_any and any(entry in name for entry in self._set):
+            return True
+        return any(pattern.match(name) for pattern in self._regexes)
+
+    def cover(self, names: Names, *, experts: bool = False) -> bool:
+        """True where the module, or every matrix fused in it, is on the list."""
+        if not (self.exact or self.contains):
+            return False
+        if self.matches(names.full):
+            return True
+        if names.parts and all(self.matches(part) for part in names.parts):
+            return True
+        if self.children and (names.full in self._parents or (experts and _moe_parent(names.full) in self._parents)):
+            return True
+        return experts and not self.children and any(names.full in entry for entry in self._set if "experts" in entry)
+
+
+def rename(name: str, renames: tuple[tuple[str, str], ...]) -> str:
+    """The first prefix of `renames` that fits is replaced."""
+    for old, new in renames:
+        if name.startswith(old):
+            return new + name[len(old) :]
+    return name
+
+
+def _moe_parent(name: str) -> str:
+    return name.removesuffix(".experts")
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """A regular expression from a config; ConfigError where it is broken or could run away."""
+    if len(pattern) > LARGEST_PATTERN or _NESTED_REPEAT.search(pattern) or len(_REPEAT.findall(pattern)) > LARGEST_REPEATS:
+        raise ConfigError(f"quantization_config: the pattern {short(pattern)} is too involved to be matched safely.")
+    try:
+        return re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ConfigError(f"quantization_config: the pattern {short(pattern)} is not a regular expression.") from error

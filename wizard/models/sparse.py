@@ -1,0 +1,82 @@
+"""Mixture-of-experts blocks as modules: router, experts, shared experts.
+
+Sources: vLLM 0.33 `model_executor/models/{mixtral,qwen2_moe,qwen3_moe,deepseek_v2,minimax_m2,glm4_moe}.py` and
+their like; `model_executor/layers/fused_moe/routed_experts.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from wizard.models.architectures import Traits
+from wizard.models.attention import hidden_size, switched
+from wizard.models.facts import Facts
+from wizard.models.modules import Experts, Linear, Module, Tensor
+
+
+def sparse_block(facts: Facts, traits: Traits, index: int) -> list[Module]:
+    """Router, routed experts and shared experts of layer `index`."""
+    hidden = hidden_size(facts)
+    name = traits.moe_name
+    count = first_item(facts, traits.experts_count, index)
+    width = first_item(facts, traits.experts_width, index)
+    modules: list[Module] = [
+        Linear(
+            f"{name}.{traits.router}",
+            hidden,
+            (count,),
+            "whole",
+            bias=switched(facts, traits.router_bias),
+            quantised=traits.router_quantised,
+            dtype=traits.router_dtype,
+        ),
+        Experts(
+            f"{name}.{traits.experts_name}",
+            count,
+            hidden,
+            width,
+            gated=traits.experts_gated,
+            bias=traits.experts_bias,
+            active=first_item(facts, traits.experts_active, index, default=1),
+            parts=traits.experts_parts,
+        ),
+    ]
+    if traits.correction and switched(facts, traits.correction_if):
+        modules.append(Tensor(f"{name}.e_score_correction_bias", count, dtype=traits.correction))
+    shared = _shared_width(facts, traits, index, width)
+    if shared:
+        matrices = gated_mlp(facts, traits, f"{name}.{traits.shared_name}", shared)
+        modules += [replace(matrix, sequence_parallel=True) for matrix in matrices]
+        if traits.shared_gate:
+            modules.append(Linear(f"{name}.shared_expert_gate", hidden, (1,), "whole", quantised=False))
+    return modules
+
+
+def _shared_width(facts: Facts, traits: Traits, index: int, width: int) -> int:
+    if not traits.shared:
+        return 0
+    if traits.shared == "count":
+        return width * first_item(
+            facts, ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts"), index, 0
+        )
+    return first_item(facts, (traits.shared,), index, 0)
+
+
+def first_item(facts: Facts, names: tuple[str, ...], index: int, default: int | None = None) -> int:
+    """The first of `names` that is present, a number for all layers or a list of them."""
+    for name in names:
+        if facts.has(name):
+            return facts.item(name, index)
+    return facts.int(names[0], default=default)
+
+
+def gated_mlp(facts: Facts, traits: Traits, name: str, width: int) -> list[Linear]:
+    """Gate and up projections (one or two matrices) and the down projection."""
+    hidden = hidden_size(facts)
+    bias = switched(facts, traits.mlp_bias)
+    down = Linear(f"{name}.{traits.down}", width, (hidden,), "row", bias=bias)
+    if not traits.gated:
+        return [Linear(f"{name}.{traits.up}", hidden, (width,), bias=bias), down]
+    if not traits.fused_up:
+        return [*(Linear(f"{name}.{part}", hidden, (width,), bias=bias) for part in traits.up_parts), down]
+    return [Linear(f"{name}.{traits.up}", hidden, (width, width), bias=bias, parts=traits.up_parts), down]

@@ -1,0 +1,109 @@
+"""From a model's config to its modules."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+from wizard.errors import ConfigError
+from wizard.models.architectures import Traits, traits_of
+from wizard.models.attention import hidden_size, switched
+from wizard.models.facts import Facts
+from wizard.models.layers import LAYERS, norm
+from wizard.models.metadata import ModelMetadata, short
+from wizard.models.modules import Block, Module, ModuleTree, Tensor, Vocabulary, tree_parameters
+
+_trees: WeakKeyDictionary[ModelMetadata, ModuleTree] = WeakKeyDictionary()
+
+
+def module_tree(metadata: ModelMetadata) -> ModuleTree:
+    """The modules of a model, described once per metadata object.
+
+    Raises ConfigError, in one sentence, for a config that can't be described.
+    """
+    tree = _trees.get(metadata)
+    if tree is None:
+        tree = _trees[metadata] = _describe(metadata)
+    return tree
+
+
+def parameter_count(metadata: ModelMetadata) -> int:
+    """Parameters of the whole model as the config describes it (no draft layers)."""
+    return tree_parameters(module_tree(metadata))
+
+
+def active_parameter_count(metadata: ModelMetadata) -> int:
+    """Parameters that one token touches: top-k of the routed experts, no embedding look-up."""
+    return tree_parameters(module_tree(metadata), active=True)
+
+
+def _describe(metadata: ModelMetadata) -> ModuleTree:
+    traits = traits_of(metadata.architecture)
+    if traits is None:
+        raise ConfigError(
+            f"The architecture {short(metadata.architecture)} is not known here and the config alone can't size it; "
+            "use a model directory or id whose safetensors headers can be read."
+        )
+    facts = Facts(metadata.text, traits.defaults)
+    blocks = _blocks(facts, traits)
+    hidden = hidden_size(facts)
+    embedding = Vocabulary(
+        f"{traits.prefix}.{traits.embedding}",
+        facts.int("padded_vocab_size", "vocab_size", low=1),
+        hidden,
+        quantised=traits.embedding_quantised,
+    )
+    first: list[Module] = [embedding]
+    last: list[Module] = []
+    every: list[Module] = []
+    tied: tuple[Module, ...] = ()
+    if traits.final_norm:
+        bias = switched(facts, traits.norm_bias) if traits.final_norm_bias is None else traits.final_norm_bias
+        last.append(norm(f"{traits.prefix}.norm", hidden, bias))
+    if traits.head:
+        head = Vocabulary(
+            traits.head,
+            embedding.rows,
+            hidden,
+            head=True,
+            bias=switched(facts, traits.head_bias),
+            quantised=traits.head_quantised,
+        )
+        if traits.always_tied or (traits.tied is not None and _tied(metadata, facts, traits.tied)):
+            tied = (embedding,)
+            if head.bias:
+                last.append(Tensor(f"{traits.head}.bias", head.rows, split=True))
+        else:
+            last.append(head)
+    if traits.normalizer:
+        every.append(Tensor(f"{traits.prefix}.normalizer", 1, buffer=True))
+    if traits.ends_everywhere:
+        every += first + last
+        first, last, tied = [], [], ()
+    return ModuleTree(
+        blocks=blocks,
+        num_layers=facts.layers,
+        first=tuple(first),
+        last=tuple(last),
+        every=tuple(every),
+        tied=tied,
+        renames=traits.renames,
+    )
+
+
+def _tied(metadata: ModelMetadata, facts: Facts, default: bool) -> bool:
+    """`tie_word_embeddings` of the decoder, else of the whole config, else the class default."""
+    for values in (metadata.text, metadata.config):
+        value = values.get("tie_word_embeddings")
+        if value is not None:
+            return bool(value)
+    return default
+
+
+def _blocks(facts: Facts, traits: Traits) -> tuple[Block, ...]:
+    """Layers, equal ones together, in the order in which each kind first appears."""
+    build = LAYERS[traits.layer]
+    prefix = f"{traits.prefix}.{traits.layers}.{{}}" if traits.prefix else f"{traits.layers}.{{}}"
+    kinds: dict[tuple[Module, ...], list[int]] = {}
+    for index in range(facts.layers):
+        kinds.setdefault(tuple(build(facts, traits, index)), []).append(index)
+    return tuple(Block(prefix, tuple(indices), modules) for modules, indices in kinds.items())

@@ -315,10 +315,13 @@ def _check(options: argparse.Namespace) -> int:
     from wizard.models.load import load_siblings
     from wizard.models.metadata import load_model_metadata
     from wizard.planning.planner import Surroundings, check
-    from wizard.vllm.serve_args import parse_serve
+    from wizard.vllm.serve_args import parse_serve_command
 
     version = _version_to_plan_for(options.vllm_version)
-    config = parse_serve(options.serve, version)
+    command = parse_serve_command(options.serve, version=version, read_config=_read_text)
+    config = command.config
+    for warning in command.warnings:
+        _complain(warning)
     answers = _answers(options)
     workload_given = any(key.startswith("workload.") for key in answers)
     answers["model.model"] = config.model
@@ -339,6 +342,15 @@ def _check(options: argparse.Namespace) -> int:
         surroundings=Surroundings(siblings=load_siblings(metadata), machines=machines()),
     )
     return _show(plan, request, options.json)
+
+
+def _read_text(name: str) -> str:
+    from pathlib import Path
+
+    try:
+        return Path(name).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WizardError(f"{name} can't be read as text; check the path after --config.") from error
 
 
 def _export(options: argparse.Namespace) -> int:

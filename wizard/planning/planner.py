@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from wizard.models.attention import attention_kind
 from wizard.models.metadata import ModelMetadata
-from wizard.models.modules import parameter_count
+from wizard.models.tree import parameter_count
 from wizard.planning.fixes import Changes, applied_to_config, find_fixes, options
 from wizard.planning.launch import quantization_method
 from wizard.planning.memory import evaluate

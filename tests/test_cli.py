@@ -1,0 +1,254 @@
+"""The command line as scripts see it: JSON, exit statuses, one sentence for every mistake."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wizard.cli import main
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 1024,
+    "intermediate_size": 2816,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "vocab_size": 32000,
+    "max_position_embeddings": 8192,
+    "torch_dtype": "bfloat16",
+    "tie_word_embeddings": False,
+}
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of one command."""
+    try:
+        status = main(arguments)
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else 1
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit status and the one JSON document on stdout."""
+    status, out, _ = run(capsys, *arguments, "--json") if "--" not in arguments else run(capsys, *arguments)
+    return status, json.loads(out)
+
+
+def check(
+    capsys: pytest.CaptureFixture[str], options: list[str], serve: list[str]
+) -> tuple[int, dict[str, Any]]:
+    return document(capsys, "check", *options, "--offline", "--json", "--", "vllm", "serve", *serve)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model directory with a config and one safetensors file (header and zeros)."""
+    directory = tmp_path / "a model"
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps(CONFIG))
+    return directory
+
+
+class TestCheck:
+    def test_8b_on_an_h100(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status, answer = check(
+            capsys,
+            ["--gpu", "H100 SXM5 80GB", "--gpus", "1"],
+            ["meta-llama/Llama-3.1-8B-Instruct", "--max-model-len", "8192"],
+        )
+        feasibility = answer["feasibility"]
+        assert status == 0
+        assert feasibility["verdict"] == "fits"
+        assert 14.96 <= feasibility["per_gpu"]["weights_bytes"] / 2**30 <= 15.0
+        assert feasibility["kv_cache"]["bytes_per_token"] == 131072
+
+    def test_70b_on_a_4090_names_fixes_that_fit(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status, answer = check(capsys, ["--gpu", "GeForce RTX 4090"], ["meta-llama/Llama-3.3-70B-Instruct"])
+        feasibility = answer["feasibility"]
+        assert status == 1
+        assert feasibility["verdict"] == "wont_start"
+        assert feasibility["cause"] in {"no_kv_memory", "out_of_memory"}
+        assert feasibility["error"]
+        fitting = [fix for fix in answer["fixes"] if fix["verdict_after"] == "fits"]
+        assert len(fitting) >= 2
+
+    def test_needs_a_command(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status, out, error = run(capsys, "check", "--gpu", "L40S")
+        assert (status, out) == (2, "")
+        assert "vllm serve" in error
+
+    def test_tensor_parallel_must_divide_the_heads(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status, answer = check(capsys, ["--gpu", "L40S"], ["Qwen/Qwen3-8B", "-tp", "3"])
+        assert status == 1
+        assert answer["feasibility"]["cause"] == "invalid_config"
+        assert "divisible" in answer["feasibility"]["error"]
+
+
+class TestPlan:
+    def test_json_is_one_document(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status, answer = document(capsys, "plan", "--model", "Qwen/Qwen3-8B", "--gpu", "L40S", "--offline")
+        assert status == 0
+        assert answer["schema_version"] == 1
+        assert set(answer) >= {
+            "vllm_version",
+            "model",
+            "hardware",
+            "config",
+            "feasibility",
+            "performance",
+            "alternatives",
+            "fixes",
+        }
+
+    def test_directory_on_disk(self, capsys: pytest.CaptureFixture[str], model: Path) -> None:
+        status, answer = document(capsys, "plan", "--model", str(model), "--gpu", "T4", "--offline")
+        assert status == 0
+        assert answer["model"]["source"] == "path"
+        assert answer["config"]["dtype"] == "auto"
+
+    def test_text_names_the_verdict(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status, out, _ = run(capsys, "plan", "--model", "Qwen/Qwen3-8B", "--gpu", "L40S", "--offline")
+        assert status == 0
+        assert "FITS" in out
+        assert "vLLM will log" in out
+
+    def test_typed_number_beats_the_preset(self, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ["plan", "--model", "Qwen/Qwen3-8B", "--gpu", "H100 SXM5 80GB", "--offline"]
+        _, preset = document(capsys, *arguments, "--preset", "batch")
+        _, typed = document(capsys, *arguments, "--preset", "batch", "--concurrency", "2")
+        assert preset["config"]["max_num_seqs"] > typed["config"]["max_num_seqs"]
+
+
+class TestExport:
+    def test_writes_what_it_says(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        target = tmp_path / "out"
+        status, out, _ = run(
+            capsys, "export", "--model", "Qwen/Qwen3-8B", "--gpu", "L40S", "--offline", "-o", str(target)
+        )
+        assert status == 0
+        assert (target / "serve.sh").read_text().startswith("#!")
+        assert {Path(line).name for line in out.split("\n") if line} == {
+            path.name for path in target.rglob("*") if path.is_file()
+        }
+
+    def test_nothing_is_written_for_what_will_not_start(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        target = tmp_path / "out"
+        status, _, error = run(
+            capsys,
+            "export",
+            "--model",
+            "deepseek-ai/DeepSeek-V3",
+            "--gpu",
+            "T4",
+            "--offline",
+            "-o",
+            str(target),
+        )
+        assert status == 1
+        assert not target.exists()
+        assert "nothing is written" in error
+
+
+BAD_CONFIGS: dict[str, bytes] = {
+    "truncated": json.dumps(CONFIG).encode()[:100],
+    "not JSON": b"hello",
+    "not text": b"\xff\xfe\x00\x01",
+    "a list": b"[1, 2, 3]",
+    "strings for numbers": json.dumps(CONFIG | {"num_hidden_layers": "eight"}).encode(),
+    "negative": json.dumps(CONFIG | {"hidden_size": -1024}).encode(),
+    "zero layers": json.dumps(CONFIG | {"num_hidden_layers": 0}).encode(),
+    "unknown architecture": json.dumps(CONFIG | {"architectures": ["NobodyKnowsThisModel"]}).encode(),
+    "deeply nested": b'{"a":' * 20000 + b"1" + b"}" * 20000,
+}
+
+
+class TestBadInput:
+    """One sentence on stderr, nothing on stdout, the contract's exit status, no traceback."""
+
+    def refused(self, capsys: pytest.CaptureFixture[str], status: int, *arguments: str) -> str:
+        got, out, error = run(capsys, *arguments)
+        assert (got, out) == (status, "")
+        assert "Traceback" not in error
+        assert error.count("\n") == 1
+        return error
+
+    @pytest.mark.parametrize("name", BAD_CONFIGS)
+    def test_config(self, capsys: pytest.CaptureFixture[str], model: Path, name: str) -> None:
+        (model / "config.json").write_bytes(BAD_CONFIGS[name])
+        self.refused(capsys, 2, "plan", "--model", str(model), "--gpu", "L40S", "--offline")
+
+    def test_huge_config(self, capsys: pytest.CaptureFixture[str], model: Path) -> None:
+        with (model / "config.json").open("wb") as file:
+            file.truncate(50 << 20)
+        error = self.refused(capsys, 2, "plan", "--model", str(model), "--gpu", "L40S", "--offline")
+        assert "50 MB" in error
+
+    def test_no_config(self, capsys: pytest.CaptureFixture[str], model: Path) -> None:
+        (model / "config.json").unlink()
+        self.refused(capsys, 3, "plan", "--model", str(model), "--gpu", "L40S", "--offline")
+
+    def test_no_directory(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        self.refused(capsys, 3, "plan", "--model", str(tmp_path / "none"), "--gpu", "L40S", "--offline")
+
+    def test_truncated_weights_are_said(self, capsys: pytest.CaptureFixture[str], model: Path) -> None:
+        header = json.dumps({"w": {"dtype": "BF16", "shape": [64, 64], "data_offsets": [0, 8192]}}).encode()
+        (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+        status, out, _ = run(capsys, "plan", "--model", str(model), "--gpu", "L40S", "--offline")
+        assert status == 0
+        assert "shorter than its header says" in out
+
+    @pytest.mark.parametrize("name", ["A100", "RTX 9999", "\x1b[31mred", ""])
+    def test_gpu_name(self, capsys: pytest.CaptureFixture[str], name: str) -> None:
+        error = self.refused(capsys, 2, "plan", "--model", "Qwen/Qwen3-8B", "--gpu", name, "--offline")
+        assert "\x1b" not in error
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [
+            ("--gpus", "0"),
+            ("--gpus", "-2"),
+            ("--gpus", "many"),
+            ("--concurrency", "0"),
+            ("--max-model-len", "-5"),
+            ("--gpu-memory-utilization", "1.5"),
+            ("--prefix-share", "2"),
+            ("--vllm-version", "next"),
+            ("--dtype", "int3"),
+            ("--policy", "fastest"),
+        ],
+    )
+    def test_values(self, capsys: pytest.CaptureFixture[str], option: str, value: str) -> None:
+        self.refused(
+            capsys, 2, "plan", "--model", "Qwen/Qwen3-8B", "--gpu", "L40S", "--offline", option, value
+        )
+
+    def test_unknown_model_offline(self, capsys: pytest.CaptureFixture[str]) -> None:
+        error = self.refused(capsys, 3, "plan", "--model", "nobody/nothing-1B", "--gpu", "L40S", "--offline")
+        assert "nobody/nothing-1B" in error
+
+    def test_no_gpu_here(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        error = self.refused(capsys, 2, "plan", "--model", "Qwen/Qwen3-8B", "--offline")
+        assert "--gpu NAME" in error
+
+    def test_no_terminal_names_the_commands(self, capsys: pytest.CaptureFixture[str]) -> None:
+        error = self.refused(capsys, 2)
+        assert "plan" in error
+        assert "export" in error
+
+    def test_unknown_flag_of_vllm_is_corrected(self, capsys: pytest.CaptureFixture[str]) -> None:
+        error = self.refused(
+            capsys, 2, "check", "--gpu", "L40S", "--offline", "--", "vllm", "serve", "Qwen/Qwen3-8B",
+            "--max-model-length", "8192",
+        )  # fmt: skip
+        assert "--max-model-len" in error

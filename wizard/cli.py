@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wizard import __version__
+from wizard.answers import AnswerError, parse
 from wizard.errors import WizardError
-from wizard.questions import QUESTIONS, STEPS, Question, preset, preset_names
+from wizard.questions import QUESTIONS, STEPS, Question, Value, preset, preset_names
 
 if TYPE_CHECKING:
     from wizard.schemas.inputs import PlanRequest
@@ -218,7 +219,9 @@ def _answers(options: argparse.Namespace) -> dict[str, Any]:
         answers.update(preset(options.preset).answers)
     for each in QUESTIONS:
         value = vars(options).get(each.key)
-        if value is not None:
+        if isinstance(value, str):
+            answers[each.key] = _parsed(each, value)
+        elif value is not None:
             answers[each.key] = value
     if options.vllm_version if "vllm_version" in options else None:
         answers["policy.vllm_version"] = options.vllm_version
@@ -227,6 +230,14 @@ def _answers(options: argparse.Namespace) -> dict[str, Any]:
 
         answers["policy.extra_args"] = tuple(shlex.split(options.extra_args))
     return answers
+
+
+def _parsed(question: Question, text: str) -> Value:
+    try:
+        return parse(question, text)
+    except AnswerError as error:
+        sentence = str(error).removeprefix(f"{question.title}: ")
+        raise WizardError(f"{question.option} {text!r} is not allowed: {sentence}") from error
 
 
 def _build(answers: dict[str, Any]) -> PlanRequest:

@@ -9,26 +9,35 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 NEWEST_KNOWN = "0.33.0"
 OLDEST_KNOWN = "0.10.0"
 
+NEXT_RELEASE_COMMITS = 100
+"""Commits after a tag from which a development build has the next release's rules: 0.19.2rc1.dev134 logged
+0.20's graph subtraction, 0.18.1rc1.dev147 and 0.26.1rc1.dev156 the accounting of 0.19 and 0.27."""
+
 _VERSION = re.compile(
-    r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:\.?(?:rc|a|b|post|dev)\d+)*(?:\+[0-9A-Za-z.]+)?$"
+    r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:\.?(?:rc|a|b|post)\d+)*(?:\.?dev(\d{1,6}))?(?:\+[0-9A-Za-z.]+)?$"
 )
 
 
 def parse_version(version: str) -> tuple[int, int, int]:
-    """`0.19.1` -> (0, 19, 1); a missing patch is 0.
+    """`0.19.1` -> (0, 19, 1); a missing patch is 0, a leading `v` is dropped.
 
-    A development or release-candidate build counts as the release it leads to
-    (`0.19.2rc1.dev134+gabc` -> (0, 19, 2)); a leading `v` is dropped. Raises ValueError for anything else.
+    Builds of the main branch are numbered after the last tag, not after the release they lead to:
+    `0.19.2rc1.dev134+gabc` is 134 commits past 0.19.1 and counts as (0, 20, 0). Release candidates count
+    as their release. Raises ValueError for anything else.
     """
     match = _VERSION.match(version.strip())
     if match is None:
         raise ValueError(f"{version!r} is not a vLLM version; write it like {NEWEST_KNOWN}")
-    major, minor, patch = match.groups()
-    return (int(major), int(minor), int(patch or 0))
+    major, minor, patch = (int(part or 0) for part in match.groups()[:3])
+    commits = int(match.group(4) or 0)
+    if patch > 0 and commits >= NEXT_RELEASE_COMMITS:
+        return (major, minor + 1, 0)
+    return (major, minor, patch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +58,27 @@ class VersionRules:
     """KV formula uses the free-memory difference since 0.27."""
     nccl_before_baseline: bool
     """Since 0.11.0 the baseline snapshot is taken after NCCL init."""
+    sampler_bytes_v1: int
+    """Bytes per row and vocabulary entry at the sampler's peak, V1 runner: 38 while top-k/top-p sorted
+    (2 logits + 4 fp32 + 4 sorted + 8 index + scratch), 14 with an in-place kernel since 0.17."""
+    sampler_bytes_v2: int
+    """V2 runner: 6 (2 + an fp32 copy) through 0.27; 2 since 0.28, which skips the copy where no request needs
+    it; 14 since 0.33, whose profile turns every sampling feature on."""
+    triton_sampler: bool
+    """The in-place kernel keeps one row of scratch per multiprocessor, 0.17-0.20 (FlashInfer's since 0.21)."""
+    allreduce_fusion: Literal["none", "multicast", "exact"]
+    """Workspace of FlashInfer's fused all-reduce, at TP > 1: none through 0.16; `multicast`: its three buffers
+    rounded up to multicast granules of 512 MiB (FlashInfer 0.6.6-0.6.14); `exact` since 0.27 (0.6.16)."""
+    fusion_needs_pp1: bool
+    """The fusion is off with pipeline stages in 0.17-0.20 and 0.23 (config/vllm.py)."""
     full_graphs: bool
     """FULL_AND_PIECEWISE by default since 0.11.0."""
+    fine_capture_steps: bool
+    """Captured sizes step 8 below 256 and 16 above since 0.11.1 (51 up to 512); 8 throughout before (67)."""
+    wide_captures_blackwell: bool
+    """Up to 1024 on data-centre Blackwell since 0.28."""
+    captures_follow_seqs: bool
+    """The largest captured batch is twice max_num_seqs (at most 512) since 0.10.2."""
     tokens_from_concurrency: bool
     """Reported tokens = concurrency x max_model_len since 0.20."""
     in_flight_windows: bool
@@ -88,7 +116,15 @@ def rules(version: str = NEWEST_KNOWN) -> VersionRules:
         subtracts_graphs_v2=at(0, 29),
         consumed_by_free_memory=at(0, 27),
         nccl_before_baseline=at(0, 11),
+        sampler_bytes_v1=14 if at(0, 17) else 38,
+        sampler_bytes_v2=14 if at(0, 33) else 2 if at(0, 28) else 6,
+        triton_sampler=at(0, 17) and not at(0, 21),
+        allreduce_fusion="exact" if at(0, 27) else "multicast" if at(0, 17) else "none",
+        fusion_needs_pp1=not at(0, 21) or number[:2] == (0, 23),
         full_graphs=at(0, 11),
+        fine_capture_steps=at(0, 11, 1),
+        wide_captures_blackwell=at(0, 28),
+        captures_follow_seqs=at(0, 10, 2),
         tokens_from_concurrency=at(0, 20),
         in_flight_windows=at(0, 26),
         async_scheduling=at(0, 14),

@@ -1,0 +1,1 @@
+"""`python -m tests.accuracy`: the planner's predictions against launches that really happened."""

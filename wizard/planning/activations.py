@@ -1,0 +1,123 @@
+"""What the profile run needs at its peak, beyond the weights: the transient part of the budget.
+
+vLLM runs the model once on max_num_batched_tokens dummy tokens (attention skipped) and the sampler on
+max_num_seqs dummy rows, and takes the larger peak; what lives through both is added.
+
+    activation = max(forward, sampler, encoder) + MoE workspaces + held encoder data + pipeline tensors
+
+Source: `_dummy_run`, `_dummy_sampler_run`, `profile_run` of vLLM 0.10-0.33 (`v1/worker/gpu_model_runner.py`,
+`v1/worker/gpu/model_runner.py`). The constants were calibrated on 59 start-up logs of vLLM 0.19 on one
+H100 80GB (58 within 0.15 GiB, 95 % within 0.02 GiB).
+"""
+
+from __future__ import annotations
+
+from wizard.planning.launch import Launch
+from wizard.planning.layer_widths import widest_pair
+from wizard.planning.vision import encoder_peak_bytes, held_encoder_bytes
+from wizard.schemas.outputs import MIB
+
+HIDDEN_COPIES = 3.5
+"""Hidden states alive at once in one decoder layer: residual, input, output, half a normed copy (grid
+search over 59 logs: 3.5 +- 0.5)."""
+
+BASE_BYTES = {9: 51 * MIB}
+"""Cublas and other torch-owned scratch by major capability: 0.05 GiB on Hopper (32 MiB cuBLAS workspace,
+least squares 0.041-0.050 GiB)."""
+OTHER_BASE_BYTES = 20 * MIB
+"""0.02 GiB elsewhere (8 MiB cuBLAS workspace; 3090, 4090, A100 logs)."""
+
+TRITON_SCRATCH_BYTES = 4
+"""Per vocabulary entry and streaming multiprocessor: the in-place top-k/top-p kernel's scratch, 0.17-0.20."""
+
+MULTIPROCESSORS = {9: 132, 10: 148, 12: 188}
+"""Streaming multiprocessors of the largest card of a generation; 108 before (A100). Bounds the scratch."""
+OTHER_MULTIPROCESSORS = 108
+
+
+def activation_peak_bytes(launch: Launch) -> int:
+    """Transient bytes of the profile run on the worst rank: what stays out of the KV cache for it."""
+    forward = forward_bytes(launch)
+    last = 0 if launch.pooling else sampler_bytes(launch)
+    peak = max(forward, last, encoder_peak_bytes(launch))
+    return peak + moe_workspace_bytes(launch) + held_encoder_bytes(launch) + pipeline_bytes(launch)
+
+
+def base_bytes(launch: Launch) -> int:
+    """Torch-owned scratch present in every phase."""
+    return BASE_BYTES.get(launch.capability[0], OTHER_BASE_BYTES)
+
+
+def forward_bytes(launch: Launch) -> int:
+    """One decoder layer over max_num_batched_tokens tokens: T x b x (widest part / TP + 3.5 h) + scratch.
+
+    The widest part of a dense layer is its gated MLP, 3 I (2 I without a gate); hidden states are not cut by
+    tensor parallelism. Routed experts are `moe_workspace_bytes`.
+    """
+    inner = widest_pair(launch.metadata, launch.tp)
+    per_token = inner + HIDDEN_COPIES * launch.metadata.hidden_size
+    return int(launch.max_num_batched_tokens * launch.dtype_bytes * per_token) + base_bytes(launch)
+
+
+def sampler_bytes(launch: Launch) -> int:
+    """The sampler over max_num_seqs rows of logits: never divided by TP, since logits are gathered.
+
+    Bytes per logit by version and runner (`VersionRules`): 38 while top-k/top-p sorted
+    (0.10-0.16), 14 with the in-place kernel or FlashInfer, 2-6 on the V2 runner before 0.33.
+    """
+    rows = min(launch.max_num_seqs, launch.max_num_batched_tokens)
+    vocabulary = launch.metadata.vocab_size
+    per_logit = launch.rules.sampler_bytes_v2 if launch.v2_runner else launch.rules.sampler_bytes_v1
+    if launch.dtype_bytes == 4:
+        per_logit += 2
+    hidden = launch.max_num_batched_tokens * launch.metadata.hidden_size * launch.dtype_bytes
+    scratch = 0
+    if launch.rules.triton_sampler and not launch.v2_runner:
+        scratch = TRITON_SCRATCH_BYTES * vocabulary * min(multiprocessors(launch), rows)
+    return per_logit * rows * vocabulary + hidden + scratch + base_bytes(launch)
+
+
+def multiprocessors(launch: Launch) -> int:
+    """Streaming multiprocessors of the card's generation; only bounds a small scratch."""
+    return MULTIPROCESSORS.get(launch.capability[0], OTHER_MULTIPROCESSORS)
+
+
+def moe_workspace_bytes(launch: Launch) -> int:
+    """Both GEMM workspaces of the fused-MoE kernel; the workspace manager keeps them, so they add up.
+
+    T x k x b x (max(Im / TP, h) + max(2 Im / TP, h)) with T the tokens of all data-parallel ranks that
+    share the experts. Source: `fused_moe/modular_kernel.py`, `v1/worker/workspace.py`. MXFP4 checkpoints
+    run a kernel of their own that has no such workspaces.
+    """
+    metadata = launch.metadata
+    if not metadata.is_moe or launch.quantization == "mxfp4":
+        return 0
+    tokens = launch.max_num_batched_tokens * (launch.dp if launch.ep else 1)
+    width = metadata.moe_intermediate_size // (1 if launch.ep else launch.tp)
+    hidden = metadata.hidden_size
+    per_token = max(width, hidden) + max(2 * width, hidden)
+    return tokens * metadata.num_experts_per_token * launch.dtype_bytes * per_token
+
+
+def pipeline_bytes(launch: Launch) -> int:
+    """Hidden states and residual received from the stage before, held through the run."""
+    if launch.pp == 1:
+        return 0
+    return 2 * launch.max_num_batched_tokens * launch.metadata.hidden_size * launch.dtype_bytes
+
+
+def persistent_bytes(launch: Launch) -> int:
+    """Buffers that stay after the profile run, aren't weights, and count: the V2 sampler's penalty state.
+
+    max_num_seqs x V x (4 + 1/8) B, made after the weights are measured (`v1/worker/gpu/sample/penalties.py`):
+    only the free-memory accounting of 0.27 and later sees it. The V1 runner makes such buffers per step.
+    Input buffers (40 B per token) are within the noise of every log.
+    """
+    return penalty_state_bytes(launch) if launch.rules.consumed_by_free_memory else 0
+
+
+def penalty_state_bytes(launch: Launch) -> int:
+    """Counts (int32) and a bit mask for every slot and token of the vocabulary, on the last stage."""
+    if not launch.v2_runner or launch.pooling:
+        return 0
+    return launch.max_num_seqs * launch.metadata.vocab_size * 33 // 8

@@ -1,0 +1,110 @@
+"""Memory that isn't torch's: inside the budget, before the baseline, and on top of the budget.
+
+Source: `v1/worker/gpu_worker.py` (`init_device`, `determine_available_memory`), `utils/mem_utils.py` of
+vLLM 0.10-0.33; FlashInfer `comm/mnnvl.py`, `comm/trtllm_ar.py` 0.6.6-0.7.2. Constants were measured on
+public start-up logs; each says on which.
+"""
+
+from __future__ import annotations
+
+from wizard.planning.activations import penalty_state_bytes
+from wizard.planning.cuda_graphs import cuda_graphs_bytes
+from wizard.planning.launch import Launch
+from wizard.planning.weights import RankWeights, rank_weights
+from wizard.schemas.outputs import GIB, MIB
+
+SINGLE_GPU_BYTES = (((0, 18), 256 * MIB), ((0, 11), 133 * MIB), ((0, 0), 60 * MIB))
+"""Modules, JIT and handles that appear after the baseline on one GPU, by version: 0.25 GiB since 0.18 (0.24-0.26
+on 35 logs of 0.19), 0.13 in 0.11-0.17 (9 logs), 0.05-0.07 before (2 logs)."""
+
+PIPELINE_BYTES = 72 * MIB
+"""The same with PP > 1 and TP 1: 0.07 GiB, since NCCL's start loads most of it before the baseline (4 logs)."""
+
+TENSOR_PARALLEL_BYTES = 543 * MIB
+"""TP >= 2: 0.53 GiB, mostly a second NCCL communicator made by the first gather of logits (17 logs, 0.11-0.19)."""
+
+TENSOR_PARALLEL_HIDDEN_BYTES = 43 * MIB
+"""And 0.04 GiB per rank for a hidden size of 8192 (same logs)."""
+
+FUSION_BUFFERS = 3
+"""Data, flags and a triple data buffer of FlashInfer's fused all-reduce (trtllm_ar.py)."""
+MULTICAST_GRANULE_BYTES = 512 * MIB
+"""What each was rounded up to through FlashInfer 0.6.14: the multicast granularity that H100s recommend."""
+FUSION_MAX_BYTES = {9: {2: 64 * MIB, 4: 2 * MIB, 8: MIB}, 10: {2: 64 * MIB, 4: 32 * MIB, 8: MIB}}
+"""Largest message that the fused kernel takes, by major capability and TP (allreduce_rms_fusion.py)."""
+FUSION_DATA_COPIES = 4
+"""One data buffer and a triple one, each TP x the largest message."""
+
+NCCL_CONTEXT_BYTES = {1: int(0.51 * GIB), 2: int(1.53 * GIB), 4: int(1.55 * GIB), 8: int(1.6 * GIB)}
+"""Context, cuBLAS handles and NCCL before the baseline, by TP, on H100 (35 logs of 0.19)."""
+SMALL_CONTEXT_BYTES = 290 * MIB
+"""One GPU of another kind: 0.2-0.41 GiB (A10 0.23, A100 0.41, L4, RTX 3060 0.11 logs)."""
+PIPELINE_CONTEXT_BYTES = int(1.45 * GIB)
+"""PP > 1 with TP 1 (1.43-1.48 GiB, 2 logs)."""
+
+BLOCK_TABLE_ENTRY_BYTES = 4
+FRAGMENTATION_BYTES = 150 * MIB
+"""vLLM's own safety buffer when it proposes --kv-cache-memory (gpu_worker.py)."""
+
+
+def non_torch_bytes(launch: Launch) -> int:
+    """Bytes taken outside torch between the baseline and the end of the profile run, on one GPU."""
+    base = next(size for since, size in SINGLE_GPU_BYTES if launch.rules.number[:2] >= since)
+    if launch.tp > 1:
+        hidden = launch.metadata.hidden_size * launch.tp / 8192
+        return TENSOR_PARALLEL_BYTES + int(TENSOR_PARALLEL_HIDDEN_BYTES * hidden) + fusion_bytes(launch)
+    return PIPELINE_BYTES if launch.pp > 1 else base
+
+
+def fusion_bytes(launch: Launch) -> int:
+    """Workspace of FlashInfer's fused all-reduce and RMSNorm, where vLLM turns it on."""
+    rules = launch.rules
+    sizes = FUSION_MAX_BYTES.get(launch.capability[0], {})
+    if (
+        rules.allreduce_fusion == "none"
+        or launch.tp not in sizes
+        or not launch.nvlink
+        or launch.enforce_eager
+    ):
+        return 0
+    if launch.pp > 1 and rules.fusion_needs_pp1:
+        return 0
+    if rules.allreduce_fusion == "multicast":
+        return FUSION_BUFFERS * MULTICAST_GRANULE_BYTES
+    return FUSION_DATA_COPIES * launch.tp * sizes[launch.tp] + 2 * MIB
+
+
+def context_bytes(launch: Launch) -> int:
+    """CUDA context, cuBLAS and NCCL that are there before the baseline: only the free-memory check sees them.
+
+    Before 0.11 the baseline was taken before NCCL.
+    """
+    data_center = launch.capability[0] in FUSION_MAX_BYTES
+    single = NCCL_CONTEXT_BYTES[1] if data_center else SMALL_CONTEXT_BYTES
+    if (launch.tp == 1 and launch.pp == 1) or not launch.rules.nccl_before_baseline:
+        return single
+    if launch.tp == 1:
+        return PIPELINE_CONTEXT_BYTES
+    return NCCL_CONTEXT_BYTES[min(8, max(2, 1 << (launch.tp - 1).bit_length()))]
+
+
+def block_table_bytes(launch: Launch) -> int:
+    """GPU block tables, made with the real cache: two per slot, one entry per block of the longest request."""
+    blocks = -(-launch.max_model_len // 16)
+    return 2 * launch.max_num_seqs * blocks * BLOCK_TABLE_ENTRY_BYTES
+
+
+def outside_budget_bytes(launch: Launch) -> int:
+    """Bytes that come on top of util x total after the cache is sized: graphs that weren't subtracted, block
+    tables, sampler state that wasn't counted, fragmentation."""
+    graphs = cuda_graphs_bytes(launch)
+    penalties = 0 if launch.rules.consumed_by_free_memory else penalty_state_bytes(launch)
+    uncounted = max(0, graphs.actual_bytes - graphs.subtracted_bytes)
+    return uncounted + block_table_bytes(launch) + penalties + FRAGMENTATION_BYTES
+
+
+def load_transient_bytes(launch: Launch, weights: RankWeights | None = None) -> int:
+    """Bytes held on top of the weights while loading: one layer twice, where a kernel repacks it."""
+    if launch.quantization is None:
+        return 0
+    return (weights or rank_weights(launch)).largest_layer_bytes

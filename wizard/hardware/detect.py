@@ -40,28 +40,31 @@ class Machine:
     warnings: tuple[str, ...] = ()
 
 
-class _HungError(Exception):
-    """The library did not answer in time."""
+class _SilentError(Exception):
+    """The library did not answer in time, or with something that can't be read."""
 
 
 _stuck: dict[str, threading.Thread] = {}
 
 
 def _bounded(name: str, work: Callable[[], Answer], timeout_s: float) -> Answer:
-    """Run `work` in a daemon thread and give up after `timeout_s`; a thread still stuck is not joined by another.
+    """Run `work` in a daemon thread and give up after `timeout_s`; while one is stuck no other is started.
 
     A C library that hangs can't be interrupted; ctypes releases the GIL, so the wizard goes on meanwhile.
     """
     earlier = _stuck.get(name)
     if earlier is not None and earlier.is_alive():
-        raise _HungError(name)
-    answers: SimpleQueue[Answer | NoDevicesError] = SimpleQueue()
+        raise _SilentError(name)
+    answers: SimpleQueue[Answer | NoDevicesError | None] = SimpleQueue()
 
     def run() -> None:
+        answer: Answer | NoDevicesError | None = None
         try:
-            answers.put(work())
+            answer = work()
         except NoDevicesError as error:
-            answers.put(error)
+            answer = error
+        finally:
+            answers.put(answer)
 
     thread = threading.Thread(target=run, name=f"detect-{name}", daemon=True)
     thread.start()
@@ -69,7 +72,9 @@ def _bounded(name: str, work: Callable[[], Answer], timeout_s: float) -> Answer:
         answer = answers.get(timeout=timeout_s)
     except Empty:
         _stuck[name] = thread
-        raise _HungError(name) from None
+        answer = None
+    if answer is None:
+        raise _SilentError(name)
     if isinstance(answer, NoDevicesError):
         raise answer
     return answer
@@ -92,7 +97,7 @@ def detect(
         return _machine("nvidia", _bounded("nvml", lambda: nvml.read(root), timeout_s), env)
     except NoDevicesError as error:
         reasons.append(str(error))
-    except _HungError:
+    except _SilentError:
         return Machine(
             why_none="The NVIDIA driver does not answer (NVML hangs); check `dmesg | grep -i xid`, reboot, "
             "or plan with --gpu NAME meanwhile."
@@ -102,7 +107,7 @@ def detect(
     except NoDevicesError as error:
         if accelerators.AMD in present:
             reasons.insert(0, str(error))
-    except _HungError:
+    except _SilentError:
         return Machine(
             why_none="AMD's tools do not answer; check `dmesg | grep amdgpu`, reboot, "
             "or plan with --gpu NAME meanwhile."

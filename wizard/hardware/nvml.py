@@ -260,8 +260,11 @@ def _numa_node(nvml: Any, handle: Any, root: Path) -> int | None:
 
 def _processes(nvml: Any, handle: Any) -> tuple[GPUProcess, ...]:
     found: dict[int, GPUProcess] = {}
-    for call in (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses):
-        for process in ask(nvml, call, handle) or ():
+    for kind in ("Compute", "Graphics"):
+        listed = ask(nvml, getattr(nvml, f"nvmlDeviceGet{kind}RunningProcesses_v3"), handle)
+        if listed is None:  # drivers before 510
+            listed = ask(nvml, getattr(nvml, f"nvmlDeviceGet{kind}RunningProcesses_v2"), handle)
+        for process in listed or ():
             path = ask(nvml, nvml.nvmlSystemGetProcessName, process.pid) or "?"
             command = printable(path.split(" ")[0]).rsplit("/", 1)[-1] or "?"
             found.setdefault(process.pid, GPUProcess(process.pid, command, process.usedGpuMemory))

@@ -22,6 +22,7 @@ class FoundModel:
     downloads: int | None = None
     license: str | None = None
     gated: bool = False
+    params: int | None = None
 
 
 def search_local(text: str, limit: int | None = None) -> list[FoundModel]:

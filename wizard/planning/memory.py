@@ -188,13 +188,14 @@ def _failure(launch: Launch, parts: Terms, kv: KVCacheReport) -> Failure | None:
     if peak > free:
         return Failure("out_of_memory", errors.out_of_memory(total_bytes=total, free_bytes=free))
     if parts.kv_available_bytes <= 0:
-        return Failure("no_kv_memory", errors.no_kv_memory())
+        return Failure("no_kv_memory", errors.no_kv_memory(number=launch.rules.number))
     if kv.needed_bytes > parts.kv_available_bytes - _reserved(launch, kv):
         error = errors.kv_cache_too_small(
             max_model_len=launch.max_model_len,
             needed_bytes=kv.needed_bytes,
             available_bytes=parts.kv_available_bytes,
             estimated_max_model_len=kv.estimated_max_model_len,
+            number=launch.rules.number,
         )
         return Failure("kv_cache_too_small", error)
     return None

@@ -1,0 +1,40 @@
+"""The built-in catalogue: large enough, sourced, searchable, every entry plannable."""
+
+from __future__ import annotations
+
+import pytest
+
+from wizard.models import catalogue
+from wizard.models.load import load, load_siblings
+from wizard.models.metadata import load_model_metadata
+
+
+def test_at_least_sixty_models_each_with_its_source() -> None:
+    models = catalogue.models()
+    assert len(models) >= 60
+    assert all(model.source for model in models.values())
+
+
+@pytest.mark.parametrize("text", ["qwen3 30b", "30B qwen3", "QWEN3-30b"])
+def test_words_in_any_order_and_case(text: str) -> None:
+    assert "Qwen/Qwen3-30B-A3B" in [model.id for model in catalogue.search(text)]
+
+
+def test_empty_search_lists_all() -> None:
+    assert len(catalogue.search("")) == len(catalogue.models())
+
+
+def test_quantised_forms_of_a_base_and_back() -> None:
+    names = {model.id for model in catalogue.siblings("Qwen/Qwen3-32B")}
+    assert "Qwen/Qwen3-32B-FP8" in names
+    assert "Qwen/Qwen3-32B" in {model.id for model in catalogue.siblings("Qwen/Qwen3-32B-FP8")}
+
+
+def test_siblings_load_with_their_quantisation() -> None:
+    found = load_siblings(load("Qwen/Qwen3-32B", offline=True))
+    assert all(metadata.quantization_config for metadata in found.values())
+
+
+def test_parameters_can_be_overridden() -> None:
+    metadata = load_model_metadata("Qwen/Qwen3-8B", params_b=9.5, offline=True)
+    assert metadata.params_override == 9_500_000_000

@@ -11,11 +11,26 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from wizard.errors import ConfigError
+from wizard.models.config_values import LARGEST_DIMENSION, integer, section, short
+from wizard.models.context import derived_length
+from wizard.models.defaults import decoder_type, with_class_defaults
 
 Source = Literal["hub", "cache", "path", "catalogue"]
 
-LARGEST_DIMENSION = 1 << 28
-"""No width, count or length of a real model reaches this; a larger number is a broken file."""
+__all__ = [
+    "LARGEST_DIMENSION",
+    "Checkpoint",
+    "ModelMetadata",
+    "Source",
+    "TensorInfo",
+    "checked_config",
+    "checkpoint_dtype",
+    "integer",
+    "metadata_from_config",
+    "section",
+    "short",
+    "text_part",
+]
 
 TEXT_CONFIG_KEYS = ("text_config", "language_config", "llm_config", "thinker_config")
 """Where multimodal configs nest their decoder (transformers' `get_text_config` names)."""
@@ -54,6 +69,7 @@ class ModelMetadata:
     """The decoder's part of it (the whole where nothing is nested)."""
     architecture: str
     model_type: str
+    """Of the whole config."""
     hidden_size: int
     num_layers: int
     num_attention_heads: int
@@ -62,7 +78,7 @@ class ModelMetadata:
     intermediate_size: int
     vocab_size: int
     max_position_embeddings: int
-    """The derived maximum length: vLLM refuses a larger --max-model-len."""
+    """The derived maximum length of the newest vLLM: it refuses a larger --max-model-len."""
     dtype: str
     """Of the checkpoint: bfloat16, float16 or float32."""
     tie_word_embeddings: bool
@@ -79,6 +95,11 @@ class ModelMetadata:
     params_override: int | None = None
     """The parameter count that the user gave instead of the config's."""
     warnings: tuple[str, ...] = field(default=())
+    text_type: str = ""
+    """`model_type` of the decoder's section."""
+    tokenizer_config: Mapping[str, Any] | None = None
+    encoder_max_length: int | None = None
+    """`max_seq_length` of sentence_bert_config.json."""
 
     @property
     def is_moe(self) -> bool:
@@ -88,48 +109,6 @@ class ModelMetadata:
     def is_mla(self) -> bool:
         """Multi-head latent attention: one latent per token instead of K and V heads."""
         return bool(self.text.get("kv_lora_rank")) and bool(self.text.get("qk_rope_head_dim"))
-
-
-def integer(config: Mapping[str, Any], *names: str, default: int | None = None, low: int = 0) -> int:
-    """The first of `names` that is present and not null, as an int in [low, LARGEST_DIMENSION].
-
-    Raises ConfigError when it is not a whole number, out of range, or missing without a default.
-    """
-    for name in names:
-        value = config.get(name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-            raise ConfigError(f"config.json: {name} must be a whole number, not {short(value)}.")
-        if not low <= value <= LARGEST_DIMENSION:
-            raise ConfigError(f"config.json: {name} is {short(value)}, out of any model's range.")
-        return int(value)
-    if default is None:
-        raise ConfigError(
-            f"config.json has no {names[0]}; give a directory or model id whose config is complete."
-        )
-    return default
-
-
-def section(config: Mapping[str, Any], *names: str) -> Mapping[str, Any] | None:
-    """The first of `names` that holds an object; ConfigError when it holds something else."""
-    for name in names:
-        value = config.get(name)
-        if value is None:
-            continue
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"config.json: {name} must be an object, not {short(value)}.")
-        return value
-    return None
-
-
-def short(value: object, limit: int = 40) -> str:
-    """A value from a hostile file, cut and made printable for an error sentence."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):
-        text = type(value).__name__
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def checked_config(value: object) -> Mapping[str, Any]:
@@ -157,59 +136,45 @@ def metadata_from_config(
     checkpoint: Checkpoint | None = None,
     hf_quant_config: Mapping[str, Any] | None = None,
     tokenizer_config: Mapping[str, Any] | None = None,
+    encoder_max_length: int | None = None,
 ) -> ModelMetadata:
     """Facts of a parsed config.json. Pure.
 
     Raises ConfigError, in one sentence, where a value is missing, of the wrong type or out of range.
     """
     config = checked_config(config)
-    text = text_part(config)
-    architectures = config.get("architectures") or text.get("architectures")
+    nested = text_part(config)
+    architectures = config.get("architectures") or nested.get("architectures")
     if not isinstance(architectures, list) or not architectures or not isinstance(architectures[0], str):
         raise ConfigError(
             "config.json names no architecture; vLLM needs `architectures` to choose the model class."
         )
+    model_type = _model_type(config) or _model_type(nested)
+    text_type = decoder_type(_model_type(nested) or model_type)
+    text = with_class_defaults(nested, text_type)
     hidden_size = integer(text, "hidden_size", "n_embd", "d_model", low=1)
     heads = integer(text, "num_attention_heads", "n_head", "num_heads", default=0)
-    kv_heads = integer(
-        text,
-        "num_key_value_heads",
-        "num_kv_heads",
-        "n_head_kv",
-        "multi_query_group_num",
-        default=heads,
-    )
-    head_dim = integer(
-        text,
-        "head_dim",
-        "attention_head_dim",
-        "kv_channels",
-        default=hidden_size // heads if heads else 0,
-    )
+    head_dim = integer(text, "head_dim", "hidden_size_per_head", "attention_head_dim", "kv_channels", default=0)
     return ModelMetadata(
         model=model,
         source=source,
         config=config,
         text=text,
         architecture=architectures[0],
-        model_type=str(config.get("model_type") or text.get("model_type") or ""),
+        model_type=model_type,
+        text_type=text_type,
         hidden_size=hidden_size,
-        num_layers=integer(text, "num_hidden_layers", "n_layer", "num_layers", low=1),
+        num_layers=_layer_count(text),
         num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        head_dim=head_dim,
-        intermediate_size=integer(text, "intermediate_size", "ffn_hidden_size", "n_inner", default=0),
+        num_key_value_heads=_kv_heads(text, heads),
+        head_dim=head_dim or (hidden_size // heads if heads else 0),
+        intermediate_size=_first_integer(text, "intermediate_size", "ffn_hidden_size", "n_inner"),
         vocab_size=integer(text, "vocab_size", "padded_vocab_size", low=1),
-        max_position_embeddings=integer(
+        max_position_embeddings=derived_length(
             text,
-            "max_position_embeddings",
-            "n_positions",
-            "max_seq_len",
-            "seq_length",
-            "model_max_length",
-            default=2048,
-            low=1,
-        ),
+            tokenizer_config=tokenizer_config,
+            encoder_max_length=encoder_max_length,
+        ).length,
         dtype=checkpoint_dtype(config, text),
         tie_word_embeddings=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))),
         quantization_config=section(config, "quantization_config", "compression_config")
@@ -217,15 +182,61 @@ def metadata_from_config(
         or _modelopt_quantization(hf_quant_config),
         revision=revision,
         checkpoint=checkpoint,
-        num_experts=integer(
-            text, "num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts", default=0
+        num_experts=_first_integer(
+            text, "num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts"
         ),
         num_experts_per_token=_first_integer(
-            text, "num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_k"
+            text,
+            "num_experts_per_tok",
+            "num_experts_per_token",
+            "top_k_experts",
+            "moe_topk",
+            "moe_top_k",
+            "moe_k",
         ),
         moe_intermediate_size=_first_integer(text, "moe_intermediate_size", "intermediate_size"),
         needs_remote_code=bool(section(config, "auto_map")),
+        tokenizer_config=tokenizer_config,
+        encoder_max_length=encoder_max_length,
     )
+
+
+def _model_type(part: Mapping[str, Any]) -> str:
+    value = part.get("model_type")
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ConfigError(f"config.json: model_type must be text, not {short(value)}.")
+    return value
+
+
+def _layer_count(text: Mapping[str, Any]) -> int:
+    """Decoder layers; configs that list a kind per layer may leave the number out (Nemotron-H)."""
+    for name in ("layers_block_type", "hybrid_override_pattern"):
+        value = text.get(name)
+        if text.get("num_hidden_layers") is None and isinstance(value, list | str) and value:
+            return len(value)
+    return integer(text, "num_hidden_layers", "n_layer", "n_layers", "num_layers", low=1)
+
+
+def _kv_heads(text: Mapping[str, Any], heads: int) -> int:
+    """KV heads before tensor parallelism, in vLLM's order of names; multi-query attention has one.
+
+    Source: vLLM 0.33 transformers_utils/model_arch_config_convertor.py `get_total_num_kv_heads`.
+    """
+    if text.get("multi_query") is True and not text.get("new_decoder_architecture"):
+        return 1
+    attention = text.get("attn_config")
+    if isinstance(attention, Mapping) and attention.get("kv_n_heads") is not None:
+        return integer(attention, "kv_n_heads", low=1)
+    names = (
+        "n_head_kv",
+        "num_kv_heads",
+        "num_key_value_heads",
+        "multi_query_group_num",
+        "num_attention_groups",
+    )
+    return integer(text, *names, default=heads)
 
 
 def _modelopt_quantization(hf_quant_config: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -1,0 +1,50 @@
+"""What transformers fills in for keys that a config.json leaves out, and which key stands for which."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ClassDefaults:
+    """A config class as far as its defaults matter."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Name in config.json -> name the class reads it as."""
+    decoder: str = ""
+    """Model type of the decoder inside, where another."""
+
+
+@lru_cache(maxsize=1)
+def _table() -> Mapping[str, ClassDefaults]:
+    text = resources.files("wizard.data").joinpath("config_defaults.json").read_text(encoding="utf-8")
+    return {
+        name: ClassDefaults(row["defaults"], row.get("aliases", {}), row.get("decoder", ""))
+        for name, row in json.loads(text)["types"].items()
+    }
+
+
+def with_class_defaults(part: Mapping[str, Any], model_type: str) -> Mapping[str, Any]:
+    """`part` with its aliases under their usual names and the class defaults of `model_type` for absent keys.
+
+    A key that is present counts, even when it is null: transformers keeps the null.
+    """
+    known = _table().get(model_type)
+    if known is None:
+        return part
+    aliased = {
+        usual: part[name] for name, usual in known.aliases.items() if name in part and usual not in part
+    }
+    return {**known.values, **aliased, **part}
+
+
+def decoder_type(model_type: str) -> str:
+    """The model type of the decoder of a `model_type` whose config is flat (Qwen2-VL), else the same."""
+    known = _table().get(model_type)
+    return (known.decoder if known else "") or model_type

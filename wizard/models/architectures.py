@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from typing import Any, TypeAlias
@@ -58,12 +58,28 @@ class Traits:
     qk_norm_if: Switch = True
     gate: str = ""
     """Attention output gate: 'q' doubles the query, 'head' and 'channel' have a projection of their own."""
+    gate_if: Switch = True
+    gate_name: str = "g_proj"
     sinks: Switch = False
+    window_sinks: bool = False
+    """Only sliding-window layers have them."""
+    window_heads: bool = False
+    """Sliding-window layers have heads of their own (`swa_...`)."""
     head_dim_from_hidden: bool = False
     """vLLM's class divides hidden size by heads and ignores `head_dim`."""
 
+    mamba: str = "mamba"
+    """Name of the state-space mixer."""
+    mamba_norm: Switch = True
+    delta_parts: str = "fused"
+    """Gated delta nets: 'fused' (Qwen3-Next) or 'apart' (Qwen3.5) in the checkpoint."""
+
     rope: str = "standard"
-    """'standard', 'by_type' (parameters per layer type) or 'none'."""
+    """'standard', 'by_type' (parameters per layer type), 'transformers' (that backend's) or 'none'."""
+    rotary_rows: tuple[str, ...] = ()
+    """Config keys of its positions, where not `max_position_embeddings`."""
+    rotary_dtype: str = ""
+    mrope_positions: int = 4
     rotary_fraction: float = 1.0
     """`partial_rotary_factor` where the config doesn't say."""
 
@@ -78,12 +94,19 @@ class Traits:
     norms: int = 2
     norm_bias: Switch = False
     width: tuple[str, ...] = ("intermediate_size",)
+    width_rule: str = ""
+    """Which rule derives the dense width (`wizard.models.sparse.WIDTHS`); empty: the number as it stands."""
 
     moe: str = ""
     """Which rule tells the sparse layers (`wizard.models.patterns.SPARSE`)."""
     moe_name: str = "mlp"
     experts_name: str = "experts"
-    experts_count: tuple[str, ...] = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
+    experts_count: tuple[str, ...] = (
+        "num_experts",
+        "n_routed_experts",
+        "num_local_experts",
+        "moe_num_experts",
+    )
     experts_width: tuple[str, ...] = ("moe_intermediate_size", "intermediate_size")
     experts_active: tuple[str, ...] = (
         "num_experts_per_tok",
@@ -107,7 +130,8 @@ class Traits:
     """'count': shared experts x expert width; else the config key of their common width."""
     shared_name: str = "shared_experts"
     shared_gate: bool = False
-    shared_mlp: bool = True
+    dense_too: bool = False
+    """Sparse layers have the dense block beside the experts."""
 
     normalizer: bool = False
     """Gemma: one scalar buffer of the model's dtype."""
@@ -125,8 +149,11 @@ class Traits:
     """What transformers' config class fills in for keys that the file leaves out."""
 
 
-_TUPLES = {item.name for item in fields(Traits) if str(item.type).startswith("tuple")}
-
+POOLING_CHANGES: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("ForSequenceClassification", {"head": "", "pooler": "score"}),
+    ("ForTokenClassification", {"head": "", "pooler": "score"}),
+    ("Model", {}),
+)
 
 @lru_cache(maxsize=1)
 def _table() -> Mapping[str, Mapping[str, Any]]:
@@ -140,10 +167,18 @@ def known_architectures() -> tuple[str, ...]:
     return tuple(name for name in _table() if name[0].isupper() or "For" in name)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def traits_of(architecture: str) -> Traits | None:
-    """The traits of an architecture, or `None` where the table doesn't have it."""
+    """The traits of an architecture, or `None` where the table doesn't have it.
+
+    vLLM turns decoders into pooling models: `XModel` keeps everything of `XForCausalLM`,
+    `XForSequenceClassification` has a scoring matrix for its head (models/adapters.py).
+    """
     merged = _merged(architecture)
+    for suffix, changes in POOLING_CHANGES:
+        if merged is None and architecture.endswith(suffix):
+            merged = _merged(architecture.removesuffix(suffix) + "ForCausalLM")
+            merged = merged and {**merged, **changes}
     if merged is None:
         return None
     return Traits(**{name: _frozen(name, value) for name, value in merged.items()})

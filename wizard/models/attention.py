@@ -1,16 +1,15 @@
-"""Attention layers as modules: grouped-query attention in its variants, and latent attention (MLA).
+"""Attention layers as modules: grouped-query attention in its variants.
 
-Sources: vLLM 0.33 `model_executor/models/llama.py`, `qwen3.py`, `olmoe.py`, `minimax_m2.py`, `deepseek_v2.py`
-and their like; `model_executor/layers/mla.py`.
+Sources: vLLM 0.33 `model_executor/models/{llama,qwen3,olmoe,minimax_m2,gpt_oss,laguna,mimo_v2}.py` and their like.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wizard.models.architectures import Switch, Traits
 from wizard.models.facts import Facts
-from wizard.models.modules import CacheScales, Linear, Module, Tensor
+from wizard.models.modules import CacheScales, Linear, Module, Rotary, Tensor
 from wizard.models.rotary import rotary_table
 
 
@@ -42,18 +41,40 @@ def heads_of(facts: Facts, traits: Traits) -> Heads:
         low=1,
     )
     hidden = hidden_size(facts)
-    dim = 0 if traits.head_dim_from_hidden else facts.int("head_dim", "attention_head_dim", "kv_channels", default=0)
+    dim = (
+        0
+        if traits.head_dim_from_hidden
+        else facts.int("head_dim", "attention_head_dim", "kv_channels", default=0)
+    )
     dim = dim or hidden // queries
     return Heads(queries, keys, dim, facts.int("v_head_dim", default=0) or dim)
+
+
+def layer_heads(facts: Facts, traits: Traits, index: int, kind: str) -> Heads:
+    """Heads of one layer, where sliding-window layers or single layers have their own."""
+    heads = heads_of(facts, traits)
+    if traits.window_heads and kind == "sliding_attention":
+        dim = facts.int("swa_head_dim", default=heads.dim)
+        return Heads(
+            facts.int("swa_num_attention_heads", default=heads.queries, low=1),
+            facts.int("swa_num_key_value_heads", default=heads.keys, low=1),
+            dim,
+            facts.int("swa_v_head_dim", default=dim),
+        )
+    if facts.has("num_attention_heads_per_layer"):
+        return replace(heads, queries=facts.item("num_attention_heads_per_layer", index))
+    return heads
 
 
 def hidden_size(facts: Facts) -> int:
     return facts.int("hidden_size", "n_embd", "d_model", low=1)
 
 
-def grouped_query(facts: Facts, traits: Traits, index: int, kind: str, heads: Heads | None = None) -> list[Module]:
+def grouped_query(
+    facts: Facts, traits: Traits, index: int, kind: str, heads: Heads | None = None
+) -> list[Module]:
     """Q, K, V in one matrix, an output matrix, and what the family adds: norms, gates, sinks."""
-    heads = heads or heads_of(facts, traits)
+    heads = heads or layer_heads(facts, traits, index, kind)
     hidden = hidden_size(facts)
     query = heads.queries * heads.dim
     key = heads.keys * heads.dim
@@ -67,7 +88,7 @@ def grouped_query(facts: Facts, traits: Traits, index: int, kind: str, heads: He
             (query * 2 if gated else query, key, value),
             bias=switched(facts, traits.qkv_bias),
             parts=traits.qkv_parts,
-            kv_heads=heads.keys,
+            heads=(0, heads.keys, heads.keys),
             quantised=quantised,
         ),
         Linear(
@@ -82,15 +103,37 @@ def grouped_query(facts: Facts, traits: Traits, index: int, kind: str, heads: He
     ]
     if traits.qk_norm and switched(facts, traits.qk_norm_if):
         modules += _qk_norms(traits, heads, query, key)
-    if traits.gate in ("head", "channel"):
+    if traits.gate in ("head", "channel") and switched(facts, traits.gate_if):
         width = heads.queries if traits.gate == "head" else query
-        modules.append(Linear(f"{traits.attn}.g_proj", hidden, (width,), quantised=quantised))
-    if switched(facts, traits.sinks):
+        modules.append(Linear(f"{traits.attn}.{traits.gate_name}", hidden, (width,), quantised=quantised))
+    if switched(facts, traits.sinks) and (not traits.window_sinks or kind == "sliding_attention"):
         modules.append(Tensor(f"{traits.attn}.sinks", heads.queries, split=True))
-    if traits.rope != "none":
-        layer_type = kind if traits.rope == "by_type" else ""
-        modules.append(rotary_table(facts, heads.dim, fraction=traits.rotary_fraction, layer_type=layer_type))
-    return modules
+    return modules + rotary_of(facts, traits, heads.dim, kind)
+
+
+def rotary_of(facts: Facts, traits: Traits, head_dim: int, kind: str) -> list[Module]:
+    """The rotary table of a layer, by the family's rule."""
+    if traits.rope == "none":
+        return []
+    if traits.rope == "transformers":
+        return [transformers_rotary(facts, traits, head_dim)]
+    layer_type = kind if traits.rope == "by_type" else ""
+    table = rotary_table(
+        facts,
+        head_dim,
+        rows=facts.int(*traits.rotary_rows, default=0) if traits.rotary_rows else 0,
+        fraction=traits.rotary_fraction,
+        layer_type=layer_type,
+        mrope_positions=traits.mrope_positions,
+        dtype=traits.rotary_dtype,
+    )
+    return [table]
+
+
+def transformers_rotary(facts: Facts, traits: Traits, head_dim: int) -> Rotary:
+    """vLLM's Transformers backend keeps inverse frequencies, twice, instead of a table."""
+    table = rotary_table(facts, head_dim, fraction=traits.rotary_fraction)
+    return Rotary(rows=2, width=table.width // 2, key="inverse", dtype="float32")
 
 
 def _qk_norms(traits: Traits, heads: Heads, query: int, key: int) -> list[Module]:
@@ -98,45 +141,9 @@ def _qk_norms(traits: Traits, heads: Heads, query: int, key: int) -> list[Module
     match traits.qk_norm:
         case "all":
             return [Tensor(q_name, query, split=True), Tensor(k_name, key, kv_heads=heads.keys)]
+        case "per_head":
+            return [Tensor(q_name, query, split=True), Tensor(k_name, key, kv_heads=heads.keys)]
         case "all_whole":
             return [Tensor(q_name, query), Tensor(k_name, key)]
         case _:
             return [Tensor(q_name, heads.dim), Tensor(k_name, heads.dim)]
-
-
-def latent(facts: Facts, traits: Traits, index: int, kind: str) -> list[Module]:
-    """MLA: low-rank queries and one latent for keys and values; projections to the latent are copied."""
-    hidden = hidden_size(facts)
-    heads = facts.int("num_attention_heads", low=1)
-    nope = facts.int("qk_nope_head_dim")
-    rope = facts.int("qk_rope_head_dim")
-    value = facts.int("v_head_dim")
-    kv_rank = facts.int("kv_lora_rank")
-    q_rank = facts.int("q_lora_rank", default=0)
-    name = traits.attn
-    modules: list[Module] = []
-    if q_rank:
-        modules += [
-            Linear(
-                f"{name}.fused_qkv_a_proj",
-                hidden,
-                (q_rank, kv_rank + rope),
-                "whole",
-                parts=("q_a_proj", "kv_a_proj_with_mqa"),
-            ),
-            Tensor(f"{name}.q_a_layernorm", q_rank),
-            Linear(f"{name}.q_b_proj", q_rank, (heads * (nope + rope),)),
-        ]
-    else:
-        modules += [
-            Linear(f"{name}.kv_a_proj_with_mqa", hidden, (kv_rank + rope,), "whole"),
-            Linear(f"{name}.q_proj", hidden, (heads * (nope + rope),)),
-        ]
-    modules += [
-        Tensor(f"{name}.kv_a_layernorm", kv_rank),
-        Linear(f"{name}.kv_b_proj", kv_rank, (heads * (nope + value),)),
-        Linear(f"{name}.o_proj", heads * value, (hidden,), "row"),
-        CacheScales(f"{name}.attn", latent=True),
-        rotary_table(facts, rope),
-    ]
-    return modules

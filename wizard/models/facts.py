@@ -74,7 +74,11 @@ class Facts:
         value = self.get(name)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_DIMENSION:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not abs(value) <= LARGEST_DIMENSION
+        ):
             raise ConfigError(f"config.json: {name} must be a number, not {short(value)}.")
         return float(value)
 
@@ -88,7 +92,9 @@ class Facts:
     @property
     def layers(self) -> int:
         """Decoder layers; ConfigError above any model's number."""
-        count = self.int("num_hidden_layers", "n_layer", "n_layers", "num_layers", low=1)
+        kinds = self.list("layers_block_type")
+        default = len(kinds) if kinds else None
+        count = self.int("num_hidden_layers", "n_layer", "n_layers", "num_layers", default=default, low=1)
         if count > LARGEST_LAYER_COUNT:
             raise ConfigError(f"config.json: {count} layers are out of any model's range.")
         return count

@@ -6,12 +6,16 @@ from collections.abc import Callable, Mapping
 
 from wizard.errors import ConfigError
 from wizard.models.architectures import Traits
-from wizard.models.attention import grouped_query, hidden_size, latent, switched
+from wizard.models.attention import grouped_query, hidden_size, switched
+from wizard.models.decoders import deci_layer, falcon_layer, gemma4_layer, granite_hybrid_layer, nemotron_h_layer
+from wizard.models.encoders import bert_layer
 from wizard.models.facts import Facts
+from wizard.models.latent import latent, latent_expanded
 from wizard.models.metadata import short
+from wizard.models.mixers import gated_delta, mamba1, mamba2, short_conv
 from wizard.models.modules import Module, Tensor
 from wizard.models.patterns import PATTERNS, SPARSE
-from wizard.models.sparse import first_item, gated_mlp, sparse_block
+from wizard.models.sparse import dense_width, gated_mlp, sparse_block
 
 Mixer = Callable[[Facts, Traits, int, str], list[Module]]
 
@@ -20,7 +24,16 @@ def _no_mixer(facts: Facts, traits: Traits, index: int, kind: str) -> list[Modul
     return []
 
 
-MIXERS: Mapping[str, Mixer] = {"gqa": grouped_query, "mla": latent, "none": _no_mixer}
+MIXERS: Mapping[str, Mixer] = {
+    "gqa": grouped_query,
+    "mla": latent,
+    "mla_expanded": latent_expanded,
+    "gated_delta": gated_delta,
+    "short_conv": short_conv,
+    "mamba1": mamba1,
+    "mamba2": mamba2,
+    "none": _no_mixer,
+}
 
 
 def layer_kind(facts: Facts, traits: Traits, index: int) -> str:
@@ -42,10 +55,10 @@ def standard_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
     modules = mixer_of(traits, kind)(facts, traits, index, kind)
     if traits.moe and SPARSE[traits.moe](facts, index):
         modules = modules + sparse_block(facts, traits, index)
-        if traits.shared_mlp is False:
-            modules += gated_mlp(facts, traits, traits.mlp, first_item(facts, traits.width, index))
+        if traits.dense_too:
+            modules += gated_mlp(facts, traits, traits.mlp, dense_width(facts, traits, index))
     elif traits.mlp:
-        modules = modules + gated_mlp(facts, traits, traits.mlp, first_item(facts, traits.width, index))
+        modules = modules + gated_mlp(facts, traits, traits.mlp, dense_width(facts, traits, index))
     if traits.norms:
         modules.append(norm("norms", hidden_size(facts), switched(facts, traits.norm_bias), traits.norms))
     return modules
@@ -56,4 +69,12 @@ def norm(name: str, width: int, bias: bool = False, count: int = 1) -> Tensor:
     return Tensor(name, count * width * (2 if bias else 1))
 
 
-LAYERS: Mapping[str, Callable[[Facts, Traits, int], list[Module]]] = {"standard": standard_layer}
+LAYERS: Mapping[str, Callable[[Facts, Traits, int], list[Module]]] = {
+    "standard": standard_layer,
+    "bert": bert_layer,
+    "deci": deci_layer,
+    "falcon": falcon_layer,
+    "gemma4": gemma4_layer,
+    "granite_hybrid": granite_hybrid_layer,
+    "nemotron_h": nemotron_h_layer,
+}

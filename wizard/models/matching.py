@@ -52,7 +52,9 @@ class Patterns:
         plain = frozenset(entry for entry in self.exact if not entry.startswith("re:"))
         regexes = [_compiled(entry[3:]) for entry in self.exact if entry.startswith("re:")]
         if self.globs:
-            regexes += [re.compile(translate(entry)) for entry in plain if any(char in entry for char in "*?[")]
+            regexes += [
+                re.compile(translate(entry)) for entry in plain if any(char in entry for char in "*?[")
+            ]
         parents: set[str] = set()
         if self.children:
             for entry in plain:
@@ -94,9 +96,15 @@ class Patterns:
             return True
         if names.parts and all(self.matches(part) for part in names.parts):
             return True
-        if self.children and (names.full in self._parents or (experts and _moe_parent(names.full) in self._parents)):
+        if self.children and (
+            names.full in self._parents or (experts and _moe_parent(names.full) in self._parents)
+        ):
             return True
-        return experts and not self.children and any(names.full in entry for entry in self._set if "experts" in entry)
+        return (
+            experts
+            and not self.children
+            and any(names.full in entry for entry in self._set if "experts" in entry)
+        )
 
 
 def rename(name: str, renames: tuple[tuple[str, str], ...]) -> str:
@@ -113,9 +121,17 @@ def _moe_parent(name: str) -> str:
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     """A regular expression from a config; ConfigError where it is broken or could run away."""
-    if len(pattern) > LARGEST_PATTERN or _NESTED_REPEAT.search(pattern) or len(_REPEAT.findall(pattern)) > LARGEST_REPEATS:
-        raise ConfigError(f"quantization_config: the pattern {short(pattern)} is too involved to be matched safely.")
+    if (
+        len(pattern) > LARGEST_PATTERN
+        or _NESTED_REPEAT.search(pattern)
+        or len(_REPEAT.findall(pattern)) > LARGEST_REPEATS
+    ):
+        raise ConfigError(
+            f"quantization_config: the pattern {short(pattern)} is too involved to be matched safely."
+        )
     try:
         return re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        raise ConfigError(f"quantization_config: the pattern {short(pattern)} is not a regular expression.") from error
+        raise ConfigError(
+            f"quantization_config: the pattern {short(pattern)} is not a regular expression."
+        ) from error

@@ -26,13 +26,17 @@ class Linear:
     bias: bool = False
     parts: tuple[str, ...] = ()
     """Names of the fused matrices in the checkpoint, where they differ from `name`'s last word."""
-    kv_heads: int = 0
-    """> 0: outputs after the first are keys and values of so many heads, copied when TP exceeds them."""
+    heads: tuple[int, ...] = ()
+    """Per output: n > 0 are n heads (keys, values, groups) that are copied when TP exceeds them; 0: cut."""
     quantised: bool = True
     dtype: str = ""
     """Empty: the model's."""
     whole_outputs: int = 0
     """Further output rows that every rank keeps whole."""
+    absorbed: bool = False
+    """MLA's up-projection: loading keeps transposed copies in the model's dtype beside it."""
+    uncut_if_packed: bool = False
+    """Kept whole where stored as GPTQ or AWQ: too narrow a cut for their kernel."""
     sequence_parallel: bool = False
     """Of a shared expert: whole on every TP rank where MoE runs sequence-parallel."""
 
@@ -78,6 +82,8 @@ class Tensor:
     """> 0: split by so many heads, copied when TP exceeds them."""
     dtype: str = ""
     buffer: bool = False
+    alias: bool = False
+    """A buffer that shares a parameter's memory: vLLM's classes count it, the GPU doesn't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,10 @@ class ModuleTree:
     """On the last stage: final norm, output head."""
     every: tuple[Module, ...] = ()
     """On every stage."""
+    towers: tuple[Block, ...] = ()
+    """Encoder layers, on the first stage."""
+    tower_heads: int = 1
+    """The encoder is cut by TP only where it divides these."""
     tied: tuple[Module, ...] = ()
     """Embeddings that the head shares: on the last stage too, but once where first and last are one."""
     draft: tuple[Block, ...] = ()
@@ -167,7 +177,7 @@ def tree_parameters(tree: ModuleTree, *, active: bool = False) -> int:
     """Parameters of the whole model, without draft layers."""
     total = sum(
         len(block.indices) * sum(module_parameters(module, active=active) for module in block.modules)
-        for block in tree.blocks
+        for block in (*tree.blocks, *tree.towers)
     )
     ends = (*tree.first, *tree.last, *tree.every)
     total += sum(module_parameters(module, active=active) for module in ends)

@@ -40,7 +40,9 @@ def _letters(facts: Facts, index: int) -> str:
         return words
     pattern = facts.text("hybrid_override_pattern")
     if index >= len(pattern):
-        raise ConfigError(f"config.json: hybrid_override_pattern {short(pattern)} is shorter than the layers.")
+        raise ConfigError(
+            f"config.json: hybrid_override_pattern {short(pattern)} is shorter than the layers."
+        )
     return {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}.get(pattern[index], pattern[index])
 
 
@@ -71,7 +73,9 @@ def _kimi_linear(facts: Facts, index: int) -> str:
 
 def _binary_hybrid(facts: Facts, index: int) -> str:
     """MiMo-V2: 1 is a sliding-window layer."""
-    return "sliding_attention" if facts.item("hybrid_layer_pattern", index, default=0) == 1 else "full_attention"
+    return (
+        "sliding_attention" if facts.item("hybrid_layer_pattern", index, default=0) == 1 else "full_attention"
+    )
 
 
 def _alternating(facts: Facts, index: int) -> str:
@@ -168,6 +172,20 @@ def _expert_period(facts: Facts, index: int) -> bool:
     return experts > 1 and index % period == facts.int("expert_layer_offset", default=1)
 
 
+def _lfm2(facts: Facts, index: int) -> bool:
+    return index >= facts.int("num_dense_layers", default=0)
+
+
+def _step_moe(facts: Facts, index: int) -> bool:
+    """Step 3.5: the sparse layers are listed, as a list or as text with commas."""
+    listed = facts.get("moe_layers_enum")
+    if isinstance(listed, str):
+        return str(index) in [item.strip() for item in listed.split(",")]
+    if isinstance(listed, list | tuple):
+        return index in listed
+    return index >= 1
+
+
 SPARSE: Mapping[str, Callable[[Facts, int], bool]] = {
     "always": _always,
     "if_experts": _if_experts,
@@ -178,4 +196,6 @@ SPARSE: Mapping[str, Callable[[Facts, int], bool]] = {
     "mlp_words": _mlp_words,
     "ernie": _ernie,
     "expert_period": _expert_period,
+    "lfm2": _lfm2,
+    "step_moe": _step_moe,
 }

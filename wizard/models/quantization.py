@@ -129,7 +129,9 @@ def _texts(facts: Facts, *names: str) -> tuple[str, ...]:
         if values is None:
             continue
         if not isinstance(values, list | tuple) or len(values) > LARGEST_RULE_COUNT:
-            raise ConfigError(f"quantization_config: {name} must be a list of module names, not {short(values)}.")
+            raise ConfigError(
+                f"quantization_config: {name} must be a list of module names, not {short(values)}."
+            )
         if values:
             return tuple(item for item in values if isinstance(item, str))
     return ()
@@ -208,7 +210,9 @@ def _group(facts: Facts, name: str, default: int) -> int:
 
 def _awq(facts: Facts, metadata: ModelMetadata) -> Quantization:
     bits = facts.int("w_bit", "bits", default=4, low=1)
-    scheme = Scheme("awq", bits, _group(facts, "q_group_size" if facts.has("q_group_size") else "group_size", 128))
+    scheme = Scheme(
+        "awq", bits, _group(facts, "q_group_size" if facts.has("q_group_size") else "group_size", 128)
+    )
     refusal = "" if bits == 4 else f"Unsupported num_bits = {bits}. Supported: 4."
     return Quantization(
         "auto_awq",
@@ -240,7 +244,7 @@ MODELOPT_SCHEMES: Mapping[str, Scheme] = {
     "FP8_PB_WO": Scheme("fp8_block", 8),
     "FP8_BLOCK_SCALES": Scheme("fp8_block", 8),
     "NVFP4": Scheme("nvfp4", 4, 16, static_input=True),
-    "W4A16_NVFP4": Scheme("nvfp4", 4, 16),
+    "W4A16_NVFP4": Scheme("nvfp4", 4, 16, unused_input=True),
     "MXFP8": Scheme("mxfp8", 8, 32),
 }
 
@@ -297,7 +301,9 @@ def _modelopt_mixed(facts: Facts, ignored: Patterns) -> Quantization:
                 scheme = replace(scheme, group=_group(inner, "group_size", 16))
             by_algorithm.setdefault(scheme, []).append(name)
     cached = facts.has("kv_cache_quant_algo") or isinstance(facts.get("kv_cache_scheme"), Mapping)
-    rules = tuple(Rule(Patterns(exact=tuple(names), children=True), scheme) for scheme, names in by_algorithm.items())
+    rules = tuple(
+        Rule(Patterns(exact=tuple(names), children=True), scheme) for scheme, names in by_algorithm.items()
+    )
     return Quantization(
         "modelopt_mixed",
         head=PLAIN,

@@ -12,9 +12,6 @@ from typing import Any
 from wizard.models.facts import Facts
 from wizard.models.modules import Rotary
 
-MROPE_POSITIONS = 4
-"""Rows per position that M-RoPE keeps (mrope.py `positions_factor`)."""
-
 _ORIGINAL_LENGTH_TYPES = frozenset({"yarn", "deepseek_yarn", "deepseek_llama_scaling"})
 
 
@@ -36,13 +33,14 @@ def rotary_table(
     fraction: float = 1.0,
     layer_type: str = "",
     parameters: Mapping[str, Any] | None = None,
+    mrope_positions: int = 4,
     dtype: str = "",
     key: str = "",
 ) -> Rotary:
     """The table of one attention layer: rows x rotary width.
 
     `rows`: positions (default: max_position_embeddings); `fraction`: of the head that rotates, where the
-    config doesn't say.
+    config doesn't say; `mrope_positions`: rows per position that M-RoPE keeps (mrope.py `positions_factor`).
     """
     raw = rope_parameters(facts, layer_type) if parameters is None else parameters
     rope = Facts(raw)
@@ -55,6 +53,8 @@ def rotary_table(
         fraction = facts.number("rotary_pct", 1.0)
     width = rope.int("rope_dim", default=0) or facts.int("rotary_dim", default=0) or int(head_dim * fraction)
     kind = str(rope.get("rope_type") or rope.get("type") or "default")
+    if kind == "proportional":
+        width = head_dim
     factor = rope.get("factor")
     scale = 1.0
     if isinstance(factor, list | tuple):
@@ -69,7 +69,7 @@ def rotary_table(
         original = rope.int("original_max_position_embeddings", default=0)
         positions += original or facts.int("original_max_position_embeddings", default=0)
     if "mrope_section" in raw and kind != "openpangu":
-        positions = positions * MROPE_POSITIONS
+        positions = positions * mrope_positions
     return Rotary(
         rows=positions,
         width=width,

@@ -6,6 +6,7 @@ their like; `model_executor/layers/fused_moe/routed_experts.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from wizard.models.architectures import Traits
@@ -52,12 +53,45 @@ def sparse_block(facts: Facts, traits: Traits, index: int) -> list[Module]:
     return modules
 
 
+def dense_width(facts: Facts, traits: Traits, index: int) -> int:
+    """Width of a dense feed-forward block."""
+    return WIDTHS[traits.width_rule](facts, traits, index)
+
+
+def _stated(facts: Facts, traits: Traits, index: int) -> int:
+    return first_item(facts, traits.width, index)
+
+
+def _two_thirds(facts: Facts, traits: Traits, index: int) -> int:
+    """LFM2: two thirds of the stated width, scaled and rounded up, unless told not to adjust."""
+    width = facts.int("block_ff_dim", "intermediate_size")
+    if not facts.flag("block_auto_adjust_ff_dim", default=True):
+        return width
+    width = int(int(2 * width / 3) * facts.number("block_ffn_dim_multiplier", 1.0))
+    multiple = facts.int("block_multiple_of", default=256, low=1)
+    return -(-width // multiple) * multiple
+
+
+def _four_hidden(facts: Facts, traits: Traits, index: int) -> int:
+    return facts.int(*traits.width, default=0) or 4 * hidden_size(facts)
+
+
+WIDTHS: Mapping[str, Callable[[Facts, Traits, int], int]] = {
+    "": _stated,
+    "two_thirds": _two_thirds,
+    "four_hidden": _four_hidden,
+}
+
+
 def _shared_width(facts: Facts, traits: Traits, index: int, width: int) -> int:
     if not traits.shared:
         return 0
     if traits.shared == "count":
         return width * first_item(
-            facts, ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts"), index, 0
+            facts,
+            ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts"),
+            index,
+            0,
         )
     return first_item(facts, (traits.shared,), index, 0)
 

@@ -42,6 +42,8 @@ class Scheme:
     block: tuple[int, int] = (128, 128)
     static_input: bool = False
     """An activation scale is stored with the weights."""
+    unused_input: bool = False
+    """... in the model's dtype, read and dropped (ModelOpt's weight-only NVFP4)."""
     zero_points: bool = False
     scale_dtype: str = SCALE
 
@@ -70,8 +72,6 @@ class ExpertShard:
     gated: bool
     bias: bool
     dtype: str
-    whole_count: int
-    """Experts of the whole layer: NVFP4 activation scales are kept for all of them."""
     tp: int
 
     @property
@@ -135,7 +135,9 @@ def _int8_tensor(scheme: Scheme, shard: Shard) -> Bytes:
 def _nvfp4(scheme: Scheme, shard: Shard) -> Bytes:
     elements = sum(shard.outputs) * shard.inputs
     scales = len(shard.outputs) * (2 if scheme.static_input else 1)
-    return _sized(uint8=elements // 2, float8_e4m3fn=elements // (scheme.group or 16), float32=scales)
+    total = _sized(uint8=elements // 2, float8_e4m3fn=elements // (scheme.group or 16), float32=scales)
+    _add(total, shard.dtype, len(shard.outputs) if scheme.unused_input else 0)
+    return total
 
 
 def _mxfp4(scheme: Scheme, shard: Shard) -> Bytes:
@@ -270,7 +272,7 @@ def _experts_fp8_block(scheme: Scheme, shard: ExpertShard) -> Bytes:
 
 def _experts_nvfp4(scheme: Scheme, shard: ExpertShard) -> Bytes:
     elements = _expert_elements(shard)
-    scales = (shard.shards + 1) * (shard.count + (shard.whole_count if scheme.static_input else shard.count))
+    scales = (shard.shards + 1) * (shard.count + shard.count)
     return _sized(uint8=elements // 2, float8_e4m3fn=elements // (scheme.group or 16), float32=scales)
 
 
@@ -303,7 +305,9 @@ def _experts_gptq(scheme: Scheme, shard: ExpertShard) -> Bytes:
 def _experts_packed(scheme: Scheme, shard: ExpertShard) -> Bytes:
     factor = 32 // scheme.bits
     scales = _expert_scales(scheme, shard)
-    words = _expert_elements(shard) // factor + (shard.count * (scales // factor) if scheme.zero_points else 0)
+    words = _expert_elements(shard) // factor + (
+        shard.count * (scales // factor) if scheme.zero_points else 0
+    )
     total = _sized(int32=words)
     _add(total, shard.dtype, shard.count * scales + 4 * shard.count)
     return _expert_bias(total, shard)

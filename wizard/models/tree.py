@@ -7,10 +7,12 @@ from weakref import WeakKeyDictionary
 from wizard.errors import ConfigError
 from wizard.models.architectures import Traits, traits_of
 from wizard.models.attention import hidden_size, switched
+from wizard.models.encoders import EXTRAS, POOLERS
 from wizard.models.facts import Facts
 from wizard.models.layers import LAYERS, norm
 from wizard.models.metadata import ModelMetadata, short
 from wizard.models.modules import Block, Module, ModuleTree, Tensor, Vocabulary, tree_parameters
+from wizard.models.towers import TOWERS
 
 _trees: WeakKeyDictionary[ModelMetadata, ModuleTree] = WeakKeyDictionary()
 
@@ -76,9 +78,16 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
             last.append(head)
     if traits.normalizer:
         every.append(Tensor(f"{traits.prefix}.normalizer", 1, buffer=True))
+    for extra in traits.extras:
+        every += EXTRAS[extra](facts, traits)
+    if traits.pooler:
+        last += POOLERS[traits.pooler](facts, Facts(metadata.config))
     if traits.ends_everywhere:
         every += first + last
         first, last, tied = [], [], ()
+    tower = TOWERS[traits.tower](Facts(metadata.config), facts) if traits.tower else None
+    if tower is not None:
+        first += tower.modules
     return ModuleTree(
         blocks=blocks,
         num_layers=facts.layers,
@@ -86,6 +95,8 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
         last=tuple(last),
         every=tuple(every),
         tied=tied,
+        towers=tower.blocks if tower else (),
+        tower_heads=tower.heads if tower else 1,
         renames=traits.renames,
     )
 

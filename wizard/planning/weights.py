@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 from wizard.models.matching import Names
@@ -101,6 +101,8 @@ class _Layout:
     ep: int
     copies_shared: bool
     """Sequence-parallel MoE: every TP rank keeps the shared experts whole."""
+    encoder_whole: bool
+    """`--mm-encoder-tp-mode data`."""
     dtype: str
     mxfp4_multiple: tuple[int, int]
     """Hidden and intermediate sizes of MXFP4 experts are padded to multiples of these."""
@@ -123,6 +125,7 @@ class _Model:
     quantization: Quantization | None
     groups: tuple[_Group, ...]
     first: tuple[_Group, ...]
+    towers: tuple[_Group, ...]
     last: tuple[_Group, ...]
     every: tuple[_Group, ...]
     tied: tuple[_Group, ...]
@@ -160,6 +163,7 @@ def _layout(launch: Launch) -> _Layout:
         expert_tp=1 if parallel else group,
         ep=group if parallel else 1,
         copies_shared=parallel and launch.tp > 1 and launch.dp > 1,
+        encoder_whole=launch.config.mm_encoder_tp_mode == "data",
         dtype=launch.dtype,
         mxfp4_multiple=mxfp4_multiple(launch.capability),
     )
@@ -200,12 +204,26 @@ def _model(metadata: ModelMetadata, online: str | None) -> _Model:
             quantization=quantization,
             groups=_grouped(tree.blocks, quantization),
             first=_ungrouped(tree.first, quantization),
+            towers=_grouped(tree.towers, quantization),
             last=_ungrouped(tree.last, quantization),
             every=_ungrouped(tree.every, quantization),
             tied=_ungrouped(tree.tied, quantization),
             draft=_grouped(tree.draft, quantization),
         )
     return model
+
+
+def stored_modules(metadata: ModelMetadata, online: str | None) -> Iterator[tuple[Module, Scheme, int]]:
+    """What a forward pass of the decoder reads: each module, how it is stored, and in how many layers.
+
+    The embedding look-up is left out; an embedding that serves as the head comes as the head.
+    """
+    model = _model(metadata, online)
+    for group in (*model.groups, *model.last, *model.every):
+        yield group.module, group.scheme, len(group.indices)
+    for group in model.tied:
+        if isinstance(group.module, Vocabulary):
+            yield replace(group.module, head=True), group.scheme, 1
 
 
 def _grouped(blocks: tuple[Block, ...], quantization: Quantization | None) -> tuple[_Group, ...]:
@@ -252,6 +270,8 @@ def _compute(model: _Model, layout: _Layout, launch: Launch) -> RankWeights:
             f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({layout.tp})."
         )
     sizer = _Sizer(layout, model.quantization, refusals)
+    encoder_tp = 1 if layout.encoder_whole or model.tree.tower_heads % layout.tp else layout.tp
+    encoder = _Sizer(replace(layout, tp=encoder_tp), model.quantization, refusals)
     sized = [(group, sizer.sizes(group)) for group in model.groups]
     stages = []
     for stage, (start, end) in enumerate(stage_ranges(model.tree.num_layers, layout.pp)):
@@ -268,15 +288,21 @@ def _compute(model: _Model, layout: _Layout, launch: Launch) -> RankWeights:
                 total[dtype] += amount * count
             buffers += size.buffers * count
             repacked += size.repacked * count
-        ends = list(model.every)
         if stage == 0:
-            ends += model.first
+            for group in model.towers:
+                size = encoder.sizes(group)
+                for dtype, amount in size.params.items():
+                    total[dtype] += amount * len(group.indices)
+                buffers += size.buffers * len(group.indices)
+        ends = [(group, sizer) for group in model.every]
+        if stage == 0:
+            ends += [(group, encoder if _is_encoder(group) else sizer) for group in model.first]
         if stage == layout.pp - 1:
-            ends += model.last
+            ends += [(group, sizer) for group in model.last]
             if stage > 0:
-                ends += model.tied
-        for group in ends:
-            size = sizer.sizes(group)
+                ends += [(group, sizer) for group in model.tied]
+        for group, cutter in ends:
+            size = cutter.sizes(group)
             if isinstance(group.module, Rotary):
                 rotary[group.module] = size.buffers
                 continue
@@ -293,6 +319,13 @@ def _compute(model: _Model, layout: _Layout, launch: Launch) -> RankWeights:
         largest_layer_bytes=_largest_layer(sized),
         refusals=tuple(dict.fromkeys(refusals)),
         warnings=model.tree.warnings,
+    )
+
+
+def _is_encoder(group: _Group) -> bool:
+    """Of the encoder or its projector, not of the decoder."""
+    return not isinstance(group.module, Vocabulary) and not getattr(group.module, "name", "").startswith(
+        ("model.", "language_model.")
     )
 
 
@@ -355,14 +388,19 @@ class _Sizer:
         return self._cut(heads, tp) * (size // heads)
 
     def _linear(self, linear: Linear, scheme: Scheme) -> Bytes:
-        tp = 1 if linear.sequence_parallel and self.layout.copies_shared else self.layout.tp
+        tp = self.layout.tp
+        if (linear.sequence_parallel and self.layout.copies_shared) or (
+            linear.uncut_if_packed and scheme.kind in ("gptq", "awq")
+        ):
+            tp = 1
         inputs, outputs = linear.inputs, linear.outputs
         if linear.split == "row":
             inputs = self._cut(inputs, tp)
         elif linear.split == "column":
             cut = [self._cut(outputs[0], tp)]
-            for width in outputs[1:]:
-                cut.append(self._heads(width, linear.kv_heads) if linear.kv_heads else self._cut(width, tp))
+            heads = linear.heads or (0,) * len(outputs)
+            for width, count in zip(outputs[1:], heads[1:], strict=True):
+                cut.append(self._heads(width, count) if count else self._cut(width, tp))
             outputs = tuple(cut)
         if linear.whole_outputs:
             outputs = (*outputs, linear.whole_outputs)
@@ -409,7 +447,6 @@ class _Sizer:
             gated=experts.gated,
             bias=experts.bias,
             dtype=layout.dtype,
-            whole_count=experts.count,
             tp=layout.tp,
         )
         buffers = 4 * experts.count if layout.ep > 1 else 0
@@ -432,7 +469,9 @@ class _Sizer:
             elements = self._cut(elements, self.layout.tp)
         dtype = tensor.dtype or self.layout.dtype
         size = elements * DTYPE_BYTES[dtype]
-        return _Size(Counter(), size) if tensor.buffer else _Size(Counter({dtype: size}))
+        if tensor.buffer:
+            return _Size(Counter(), size, -size if tensor.alias else 0)
+        return _Size(Counter({dtype: size}))
 
     def _cache_scales(self, scales: CacheScales) -> _Size:
         quantization, dtype = self.quantization, self.layout.dtype

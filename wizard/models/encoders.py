@@ -1,0 +1,109 @@
+"""Text encoders: BERT and its kin, layer by layer, with their embeddings and heads.
+
+Sources: vLLM 0.33 `model_executor/models/{bert,roberta,bert_with_rope,modernbert,adapters}.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from wizard.models.architectures import Traits
+from wizard.models.attention import hidden_size
+from wizard.models.facts import Facts
+from wizard.models.modules import CacheScales, Linear, Module, Tensor, Vocabulary
+
+
+def bert_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
+    """Attention and MLP with biases, a norm after each."""
+    hidden = hidden_size(facts)
+    width = facts.int("intermediate_size", low=1)
+    return [
+        Linear(
+            "attention.self.qkv_proj", hidden, (hidden, hidden, hidden), bias=True, parts=("query", "key", "value")
+        ),
+        Linear("attention.output.dense", hidden, (hidden,), "row", True),
+        Linear("intermediate.dense", hidden, (width,), bias=True),
+        Linear("output.dense", width, (hidden,), "row", True),
+        CacheScales("attention.self.attn"),
+        Tensor("norms", 4 * hidden),
+    ]
+
+
+def bert_embeddings(facts: Facts, traits: Traits) -> list[Module]:
+    """Position and segment tables, cut by TP like the vocabulary, and their norm."""
+    hidden = hidden_size(facts)
+    positions = facts.int("max_position_embeddings", default=512)
+    segments = facts.int("type_vocab_size", default=2)
+    name = f"{traits.prefix}.embeddings"
+    return [
+        Vocabulary(f"{name}.position_embeddings", positions, hidden, quantised=False),
+        Vocabulary(f"{name}.token_type_embeddings", segments, hidden, quantised=False),
+        Tensor(f"{name}.LayerNorm", 2 * hidden),
+        Tensor(f"{name}.position_ids", positions, dtype="int64", buffer=True),
+    ]
+
+
+def bert_pooler(facts: Facts, traits: Traits) -> list[Module]:
+    hidden = hidden_size(facts)
+    return [Linear("bert.pooler.dense", hidden, (hidden,), "whole", True, quantised=False, dtype="float32")]
+
+
+def per_layer_embeddings(facts: Facts, traits: Traits) -> list[Module]:
+    """Gemma 3n and 4: a second embedding table with a slice for every layer."""
+    width = facts.int("hidden_size_per_layer_input", default=0)
+    if not width:
+        return []
+    rows = facts.int("vocab_size_per_layer_input", "vocab_size", low=1)
+    name = traits.prefix
+    total = width * facts.layers
+    return [
+        Vocabulary(f"{name}.embed_tokens_per_layer", rows, total),
+        Linear(f"{name}.per_layer_model_projection", hidden_size(facts), (total,)),
+        Tensor(f"{name}.per_layer_projection_norm", width),
+        Tensor(f"{name}.per_layer_scales", 3, buffer=True),
+    ]
+
+
+EXTRAS: Mapping[str, Callable[[Facts, Traits], list[Module]]] = {
+    "bert_embeddings": bert_embeddings,
+    "bert_pooler": bert_pooler,
+    "per_layer_embeddings": per_layer_embeddings,
+}
+
+
+def labels(facts: Facts) -> int:
+    """Classes of a classifier: `num_labels`, else the entries of `id2label`, else two."""
+    names = facts.get("id2label")
+    if isinstance(names, Mapping) and names:
+        return len(names)
+    return facts.int("num_labels", default=2, low=1)
+
+
+def score_head(facts: Facts, config: Facts) -> list[Module]:
+    """A decoder turned classifier: one float32 matrix instead of the output head."""
+    return [Linear("score", hidden_size(facts), (labels(config),), "whole", quantised=False, dtype="float32")]
+
+
+def value_head(facts: Facts, config: Facts) -> list[Module]:
+    return [Linear("v_head", hidden_size(facts), (1,), "row", quantised=False, dtype="float32")]
+
+
+def roberta_classifier(facts: Facts, config: Facts) -> list[Module]:
+    hidden = hidden_size(facts)
+    return [
+        Linear("classifier.dense", hidden, (hidden,), "whole", True, quantised=False, dtype="float32"),
+        Linear("classifier.out_proj", hidden, (labels(config),), "whole", True, quantised=False, dtype="float32"),
+    ]
+
+
+def classifier(facts: Facts, config: Facts) -> list[Module]:
+    hidden = hidden_size(facts)
+    return [Linear("classifier", hidden, (labels(config),), "whole", True, quantised=False, dtype="float32")]
+
+
+POOLERS: Mapping[str, Callable[[Facts, Facts], list[Module]]] = {
+    "score": score_head,
+    "value_head": value_head,
+    "roberta_classifier": roberta_classifier,
+    "classifier": classifier,
+}

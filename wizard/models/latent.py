@@ -1,0 +1,110 @@
+"""Latent attention (MLA) as modules, with the sparse indexer of DeepSeek-V3.2 and GLM-5.
+
+Sources: vLLM 0.33 `model_executor/models/deepseek_v2.py`, `minicpm3.py`; `models/deepseek_v32/attention.py`;
+`models/kimi_k3/nvidia/mla.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wizard.models.architectures import Traits
+from wizard.models.attention import hidden_size
+from wizard.models.facts import Facts
+from wizard.models.modules import CacheScales, Linear, Module, Tensor
+from wizard.models.rotary import rotary_table
+
+
+@dataclass(frozen=True, slots=True)
+class LatentShape:
+    """Ranks and head dimensions of latent attention."""
+
+    heads: int
+    nope: int
+    rope: int
+    value: int
+    kv_rank: int
+    q_rank: int
+    """0: queries are projected directly."""
+
+
+def latent_shape(facts: Facts) -> LatentShape:
+    return LatentShape(
+        heads=facts.int("num_attention_heads", low=1),
+        nope=facts.int("qk_nope_head_dim"),
+        rope=facts.int("qk_rope_head_dim"),
+        value=facts.int("v_head_dim"),
+        kv_rank=facts.int("kv_lora_rank"),
+        q_rank=facts.int("q_lora_rank", default=0),
+    )
+
+
+def latent(facts: Facts, traits: Traits, index: int, kind: str) -> list[Module]:
+    """Low-rank queries and one latent for keys and values; projections to the latent are copied on all ranks."""
+    hidden, shape, name = hidden_size(facts), latent_shape(facts), traits.attn
+    down = shape.kv_rank + shape.rope
+    query = shape.heads * (shape.nope + shape.rope)
+    modules: list[Module] = []
+    if shape.q_rank:
+        parts = ("q_a_proj", "kv_a_proj_with_mqa")
+        modules += [
+            Linear(f"{name}.fused_qkv_a_proj", hidden, (shape.q_rank, down), "whole", parts=parts),
+            Tensor(f"{name}.q_a_layernorm", shape.q_rank),
+            Linear(f"{name}.q_b_proj", shape.q_rank, (query,)),
+        ]
+    else:
+        modules += [
+            Linear(f"{name}.kv_a_proj_with_mqa", hidden, (down,), "whole"),
+            Linear(f"{name}.q_proj", hidden, (query,)),
+        ]
+    modules += [
+        Tensor(f"{name}.kv_a_layernorm", shape.kv_rank),
+        Linear(
+            f"{name}.kv_b_proj", shape.kv_rank, (shape.heads * (shape.nope + shape.value),), absorbed=True
+        ),
+        Linear(f"{name}.o_proj", shape.heads * shape.value, (hidden,), "row"),
+        CacheScales(f"{name}.attn", latent=True),
+        rotary_table(facts, shape.rope, dtype=traits.rotary_dtype),
+    ]
+    if facts.has("index_topk") and has_indexer(facts, index):
+        modules += indexer(facts, name, hidden, shape.q_rank)
+    return modules
+
+
+def latent_expanded(facts: Facts, traits: Traits, index: int, kind: str) -> list[Module]:
+    """MiniCPM3: low-rank projections, but ordinary heads in the cache."""
+    hidden, shape, name = hidden_size(facts), latent_shape(facts), traits.attn
+    return [
+        Linear(f"{name}.q_a_proj", hidden, (shape.q_rank,), "whole"),
+        Tensor(f"{name}.q_a_layernorm", shape.q_rank),
+        Linear(f"{name}.q_b_proj", shape.q_rank, (shape.heads * (shape.nope + shape.rope),)),
+        Linear(f"{name}.kv_a_proj_with_mqa", hidden, (shape.kv_rank + shape.rope,), "whole"),
+        Tensor(f"{name}.kv_a_layernorm", shape.kv_rank),
+        Linear(f"{name}.kv_b_proj", shape.kv_rank, (shape.heads * (shape.nope + shape.value),)),
+        Linear(f"{name}.o_proj", shape.heads * shape.value, (hidden,), "row"),
+        CacheScales(f"{name}.attn"),
+        rotary_table(facts, shape.rope),
+    ]
+
+
+def has_indexer(facts: Facts, index: int) -> bool:
+    """GLM-5.2 and later choose tokens in some layers and reuse the choice in others."""
+    listed = facts.list("indexer_types")
+    if listed is not None and index < len(listed):
+        return listed[index] != "shared"
+    pattern = facts.get("index_topk_pattern")
+    if isinstance(pattern, str | list | tuple) and index < len(pattern):
+        return pattern[index] != "S"
+    every = max(1, facts.int("index_topk_freq", default=1))
+    offset = facts.int("index_skip_topk_offset", default=2)
+    return every == 1 or max(index - offset + 1, 0) % every == 0
+
+
+def indexer(facts: Facts, name: str, hidden: int, q_rank: int) -> list[Module]:
+    """The lightning indexer: copied on every rank; its key norm is float32."""
+    heads, dim = facts.int("index_n_heads"), facts.int("index_head_dim")
+    return [
+        Linear(f"{name}.indexer.wq_b", q_rank, (dim * heads,), "whole"),
+        Linear(f"{name}.indexer.wk_weights_proj", hidden, (dim, heads), "whole", quantised=False),
+        Tensor(f"{name}.indexer.k_norm", 2 * dim, dtype="float32"),
+    ]

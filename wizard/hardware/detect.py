@@ -103,7 +103,9 @@ def detect(
             "or plan with --gpu NAME meanwhile."
         )
     try:
-        return _machine("amd", _bounded("amd", lambda: amd.read(present, timeout_s), timeout_s), env)
+        return _machine(
+            "amd", _bounded("amd", lambda: amd.read(present, timeout_s, root, env), timeout_s), env
+        )
     except NoDevicesError as error:
         if accelerators.AMD in present:
             reasons.insert(0, str(error))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wizard.hardware import cuda_total
+from wizard.hardware.nvml_query import ask, processes
 from wizard.hardware.readings import printable
 from wizard.schemas.outputs import GIB, GPUInfo, GPUProcess
 
@@ -48,25 +49,20 @@ def instances(nvml: Any, handle: Any) -> list[MigInstance] | None:
 
 
 def _instance(nvml: Any, device: Any) -> MigInstance:
-    try:
-        memory = nvml.nvmlDeviceGetMemoryInfo(device, nvml.nvmlMemory_v2)
-        reserved = int(memory.reserved)
-    except nvml.NVMLError:
+    memory = ask(nvml, nvml.nvmlDeviceGetMemoryInfo, device, nvml.nvmlMemory_v2)
+    reserved = 0 if memory is None else int(memory.reserved)
+    if memory is None:
         memory = nvml.nvmlDeviceGetMemoryInfo(device)
-        reserved = 0
-    try:
-        slices = int(nvml.nvmlDeviceGetAttributes(device).gpuInstanceSliceCount)
-    except nvml.NVMLError:
-        slices = None
-    try:
-        uuid = nvml.nvmlDeviceGetUUID(device)
-    except nvml.NVMLError:
-        uuid = None
-    try:
-        name = printable(nvml.nvmlDeviceGetName(device))
-    except nvml.NVMLError:
-        name = ""
-    return MigInstance(uuid, name, int(memory.total), reserved, int(memory.used), slices)
+    attributes = ask(nvml, nvml.nvmlDeviceGetAttributes, device)
+    return MigInstance(
+        uuid=ask(nvml, nvml.nvmlDeviceGetUUID, device),
+        name=printable(ask(nvml, nvml.nvmlDeviceGetName, device) or ""),
+        total_bytes=int(memory.total),
+        reserved_bytes=reserved,
+        used_bytes=int(memory.used),
+        compute_slices=None if attributes is None else int(attributes.gpuInstanceSliceCount),
+        processes=processes(nvml, device),
+    )
 
 
 def slice_of(gpu: GPUInfo, instance: MigInstance) -> GPUInfo:

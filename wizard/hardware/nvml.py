@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from wizard.hardware import cuda_total
 from wizard.hardware.catalogue import CatalogueGPU, match_reported
 from wizard.hardware.mig import instances, slice_of
+from wizard.hardware.nvml_query import ask, numa_node, nvlinks, processes
 from wizard.hardware.readings import NoDevicesError, Reading, printable
-from wizard.schemas.outputs import GIB, GPUInfo, GPUProcess
-
-MAX_NVLINKS = 18
-"""NVML_NVLINK_MAX_LINKS: the most links any GPU has (Hopper, Blackwell)."""
+from wizard.schemas.outputs import GIB, GPUInfo
 
 CATALOGUE_TOLERANCE = 0.03
 """NVML totals of one card differ by less between drivers (V100 32510 and 32768 MiB); more is another card."""
@@ -44,14 +41,6 @@ def host(root: Path) -> Host:
     except OSError:
         version = ""
     return Host(fields.get("MemTotal"), fields.get("MemAvailable"), "microsoft" in version.lower())
-
-
-def ask(nvml: Any, call: Callable[..., Any], *arguments: Any) -> Any:
-    """The answer of one NVML query, or `None` where this card or driver has none (NOT_SUPPORTED and kin)."""
-    try:
-        return call(*arguments)
-    except (nvml.NVMLError, UnicodeDecodeError):
-        return None
 
 
 def read(root: Path = Path("/")) -> Reading:
@@ -190,14 +179,14 @@ def _gpu(
         )
     power_mw = ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
     ecc = ask(nvml, nvml.nvmlDeviceGetEccMode, handle)
-    links = _nvlinks(nvml, handle)
+    links = nvlinks(nvml, handle)
     linked = bool(links) or (links is None and row is not None and row.link == "fabric")
-    return GPUInfo(
+    found = replace(
+        row.info() if row is not None else GPUInfo(name=name, memory_total_bytes=memory.total_bytes),
         name=name,
         memory_total_bytes=memory.total_bytes,
         compute_capability=_capability(nvml, handle, row),
         memory_used_bytes=memory.used_bytes,
-        catalogue_name=row.name if row is not None else None,
         driver_version=driver,
         cuda_version=cuda,
         index=index,
@@ -209,20 +198,12 @@ def _gpu(
         pcie_gen=ask(nvml, nvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
         pcie_width=ask(nvml, nvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
         nvlink_count=links,
-        numa_node=_numa_node(nvml, handle, root),
-        processes=_processes(nvml, handle),
+        numa_node=numa_node(nvml, handle, root),
+        processes=processes(nvml, handle),
         estimated_total=memory.estimated,
-        bandwidth_gb_s=row.bandwidth_gb_s if row is not None else None,
-        tflops_bf16=row.tflops_bf16 if row is not None else None,
-        tflops_fp8=row.tflops_fp8 if row is not None else None,
-        tflops_fp4=row.tflops_fp4 if row is not None else None,
-        tops_int8=row.tops_int8 if row is not None else None,
         nvlink_gb_s=row.link_gb_s if row is not None and linked else None,
-        klass=row.klass if row is not None else None,
-        tdp_w=row.tdp_w if row is not None else None,
-        usd_per_hour=row.usd_per_hour if row is not None else None,
-        arch=row.arch if row is not None else None,
-    ), told
+    )
+    return found, told
 
 
 def _capability(nvml: Any, handle: Any, row: CatalogueGPU | None) -> tuple[int, int] | None:
@@ -230,45 +211,6 @@ def _capability(nvml: Any, handle: Any, row: CatalogueGPU | None) -> tuple[int, 
     if told is not None:
         return (int(told[0]), int(told[1]))
     return row.compute_capability if row is not None else None
-
-
-def _nvlinks(nvml: Any, handle: Any) -> int | None:
-    """Active NVLinks; 0 where the card has none, `None` where the driver doesn't tell about any."""
-    states = []
-    for link in range(MAX_NVLINKS):
-        try:
-            states.append(nvml.nvmlDeviceGetNvLinkState(handle, link))
-        except (nvml.NVMLError_NotSupported, nvml.NVMLError_InvalidArgument):
-            break
-        except nvml.NVMLError:
-            return None
-    return sum(1 for state in states if state == nvml.NVML_FEATURE_ENABLED)
-
-
-def _numa_node(nvml: Any, handle: Any, root: Path) -> int | None:
-    pci = ask(nvml, nvml.nvmlDeviceGetPciInfo, handle)
-    if pci is None:
-        return None
-    bus = pci.busId if isinstance(pci.busId, str) else pci.busId.decode("ascii", "replace")
-    address = bus.lower()[-12:]
-    try:
-        node = int((root / "sys/bus/pci/devices" / address / "numa_node").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-    return node if node >= 0 else None
-
-
-def _processes(nvml: Any, handle: Any) -> tuple[GPUProcess, ...]:
-    found: dict[int, GPUProcess] = {}
-    for kind in ("Compute", "Graphics"):
-        listed = ask(nvml, getattr(nvml, f"nvmlDeviceGet{kind}RunningProcesses_v3"), handle)
-        if listed is None:  # drivers before 510
-            listed = ask(nvml, getattr(nvml, f"nvmlDeviceGet{kind}RunningProcesses_v2"), handle)
-        for process in listed or ():
-            path = ask(nvml, nvml.nvmlSystemGetProcessName, process.pid) or "?"
-            command = printable(path.split(" ")[0]).rsplit("/", 1)[-1] or "?"
-            found.setdefault(process.pid, GPUProcess(process.pid, command, process.usedGpuMemory))
-    return tuple(found.values())
 
 
 def _links(nvml: Any, handles: list[Any]) -> tuple[tuple[str, ...], ...]:
@@ -284,7 +226,7 @@ def _link(nvml: Any, one: Any, two: Any) -> str:
         return "SYS"
     status = ask(nvml, nvml.nvmlDeviceGetP2PStatus, one, two, nvml.NVML_P2P_CAPS_INDEX_NVLINK)
     if status == nvml.NVML_P2P_STATUS_OK:
-        return f"NV{_nvlinks(nvml, one) or ''}"
+        return f"NV{nvlinks(nvml, one) or ''}"
     ancestor = ask(nvml, nvml.nvmlDeviceGetTopologyCommonAncestor, one, two)
     return _ANCESTORS.get(ancestor, "?")
 

@@ -1,12 +1,11 @@
-"""Answers as text: read from a person, shown to one, taken from the command line."""
+"""Answers as text: read from a person, shown to one."""
 
 from __future__ import annotations
 
-import argparse
 import re
 from typing import Any
 
-from wizard.questions import QUESTIONS, STEPS, Question, Value, preset, preset_names
+from wizard.questions import Question, Value
 from wizard.text import count
 
 
@@ -33,8 +32,6 @@ def shown(asked: Question, value: Any) -> str:
         case _:
             return count(value) if asked.whole else f"{value:.10g}"
 
-
-KEYS = frozenset(asked.key for asked in QUESTIONS)
 
 _NUMBER = re.compile(r"(?P<number>\d[\d,_ ]*(?:\.\d+)?|\.\d+)\s*(?P<suffix>[a-z%]*)", re.IGNORECASE)
 _SUFFIXES = {"": 1.0, "k": 1024.0, "m": 1024.0**2, "%": 0.01}
@@ -99,64 +96,3 @@ def _range(asked: Question) -> str:
     if low is None or high is None:
         return ""
     return f" between {shown(asked, low)} and {shown(asked, high)}"
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Every question as an option of `parser`, grouped by step; unanswered ones stay absent.
-
-    `answers` reads them back.
-    """
-    for step, title in STEPS:
-        asked_here = [asked for asked in QUESTIONS if asked.step == step]
-        if not asked_here:
-            continue
-        group = parser.add_argument_group(title.lower())
-        if step == "workload":
-            group.add_argument(
-                "--preset",
-                choices=preset_names(),
-                default=argparse.SUPPRESS,
-                help="a typical workload by name",
-            )
-        for asked in asked_here:
-            add_option(group, asked)
-
-
-def add_option(group: argparse._ActionsContainer, asked: Question) -> None:
-    """One question as an option; its value is absent from the namespace until it is given."""
-    described = asked.help.replace("%", "%%")
-    if asked.kind == "switch":
-        group.add_argument(
-            asked.option,
-            dest=asked.key,
-            action=argparse.BooleanOptionalAction,
-            default=argparse.SUPPRESS,
-            help=described,
-        )
-        return
-
-    def answer(text: str) -> Value:
-        try:
-            return parse(asked, text)
-        except AnswerError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    group.add_argument(
-        asked.option,
-        *asked.aliases,
-        dest=asked.key,
-        type=answer,
-        default=argparse.SUPPRESS,
-        metavar=asked.unit.upper() or asked.option.lstrip("-").split("-")[-1].upper(),
-        help=described,
-    )
-
-
-def answers(namespace: argparse.Namespace) -> dict[str, Value]:
-    """The answers given on the command line, by key; a preset's first, single options over it."""
-    given: dict[str, Value] = {}
-    name = getattr(namespace, "preset", None)
-    if name is not None:
-        given.update(preset(name).answers)
-    given.update({key: value for key, value in vars(namespace).items() if key in KEYS})
-    return given

@@ -1,0 +1,1 @@
+"""The full-screen wizard. It shows plans; it computes none."""

@@ -1,0 +1,48 @@
+"""What workers tell the app when they are through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.message import Message
+
+from wizard.models.metadata import ModelMetadata
+from wizard.schemas.inputs import PlanRequest
+from wizard.schemas.outputs import Plan
+
+if TYPE_CHECKING:
+    from wizard.hardware.detect import Machine
+
+
+@dataclass
+class Detected(Message):
+    """Detection is through."""
+
+    machine: Machine
+
+
+@dataclass
+class ModelRead(Message):
+    """A model's facts are there."""
+
+    model: str
+    revision: str | None
+    metadata: ModelMetadata
+
+
+@dataclass
+class Searched(Message):
+    """Fixes and alternatives for one request; worthless for any other."""
+
+    request: PlanRequest
+    plan: Plan
+
+
+@dataclass
+class Written(Message):
+    """Files are on disk."""
+
+    directory: Path
+    names: tuple[str, ...]

@@ -1,0 +1,1 @@
+"""One module per step of the wizard, and the dialogs over them; none knows another."""

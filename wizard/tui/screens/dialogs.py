@@ -1,0 +1,144 @@
+"""What lies over a screen for a moment: a question, the help text, the command palette."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.reactive import Reactive, var
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Input
+
+from wizard.text import printable
+from wizard.tui.lines import BLANK, Line, Span, fit, line, wrap
+from wizard.tui.widgets.entry import SearchBox
+from wizard.tui.widgets.painted import Painted
+from wizard.tui.widgets.rows import Row, RowList
+
+
+class Dialog(ModalScreen[str | None]):
+    """Esc closes; like the screen below, focus repaints nothing."""
+
+    focused: Reactive[Widget | None] = var(None)
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Close", show=False)]
+
+
+class Words(Painted):
+    """A title and paragraphs, wrapped, as tall as they are."""
+
+    def __init__(self, title: str, text: str) -> None:
+        super().__init__()
+        self.title, self.text = title, text
+
+    def draw(self, width: int) -> list[Line]:
+        rows: list[Line] = [line((fit(self.title, width), "strong")), BLANK]
+        for paragraph in self.text.split("\n"):
+            wrapped = wrap(printable(paragraph, 2000), width, 40) or [""]
+            rows += [line(row) for row in wrapped]
+        return [*rows, BLANK]
+
+
+class AskDialog(Dialog):
+    """One question with a few answers; dismisses with the key of the chosen one."""
+
+    def __init__(self, title: str, text: str, options: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self.words = Words(title, text)
+        self.options = options
+
+    def compose(self) -> ComposeResult:
+        rows = RowList(id="options")
+        rows.styles.height = len(self.options)
+        with Vertical():
+            yield self.words
+            yield rows
+
+    def on_mount(self) -> None:
+        self.query_one(RowList).show(
+            [Row(key, (Span(f"{at} ", "quiet"), Span(printable(words, 120)))) for at, (key, words) in enumerate(self.options, 1)]
+        )
+        self.query_one(RowList).focus()
+
+    def on_key(self, event: events.Key) -> None:
+        if (event.character or "").isdigit() and 1 <= int(event.key) <= len(self.options):
+            event.stop()
+            self.dismiss(self.options[int(event.key) - 1][0])
+
+    @on(RowList.Picked)
+    def _picked(self, event: RowList.Picked) -> None:
+        self.dismiss(str(event.key))
+
+
+KEYS_TEXT = """\
+1-5 or Enter and Esc move between screens, Tab and ↑↓ between controls.
+u undoes any change, U (or ^y) redoes it. f lists fixes, a digit applies one.
+/ searches models. ^s writes files. ^p lists every command. ^q leaves; answers are kept."""
+
+
+class GuideDialog(Dialog):
+    """Help on the open screen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark,f1,enter,space,q", "dismiss(None)", "Close", show=False),
+        Binding("up", "scroll(-1)", "Up", show=False),
+        Binding("down", "scroll(1)", "Down", show=False),
+        Binding("pageup", "scroll(-8)", "Page up", show=False),
+        Binding("pagedown", "scroll(8)", "Page down", show=False),
+    ]
+
+    def __init__(self, title: str, text: str) -> None:
+        super().__init__()
+        self.words = Words(f"{title}: help", f"{text}\n\n{KEYS_TEXT}\n\n? or Esc closes")
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield self.words
+
+    def action_scroll(self, rows: int) -> None:
+        self.query_one(Vertical).scroll_relative(y=rows, animate=False)
+
+
+class PaletteDialog(Dialog):
+    """Every command, found by typing."""
+
+    def __init__(self, commands: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self.commands = commands
+        self.rows = RowList(id="commands", empty="no such command")
+        self.rows.can_focus = False
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield SearchBox(self.rows, placeholder="type a command", hint="", id="command")
+            yield self.rows
+
+    def on_mount(self) -> None:
+        self._search("")
+        self.query_one(SearchBox).focus()
+
+    def _search(self, text: str) -> None:
+        words = text.lower().split()
+        self.rows.show(
+            [
+                Row(action, (Span(label),))
+                for action, label in self.commands
+                if all(word in label.lower() for word in words)
+            ]
+        )
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        self._search(event.value)
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        self.rows.action_pick()
+
+    @on(RowList.Picked)
+    def _picked(self, event: RowList.Picked) -> None:
+        self.dismiss(str(event.key))

@@ -1,0 +1,220 @@
+"""Step 5: which files, what is in them, and where they go."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Input
+
+from wizard.questions import Question
+from wizard.text import plural, printable
+from wizard.tui.lines import Line, Span, fit, line
+from wizard.tui.outlook import View
+from wizard.tui.screens.step import KeyHint, Step
+from wizard.tui.widgets.entry import Entry, TextBox
+from wizard.tui.widgets.painted import Painted
+from wizard.tui.widgets.rows import Row, RowList
+
+DIRECTORY = Question(
+    key="export.directory",
+    step="export",
+    title="Directory",
+    help="Where the files go; made if it isn't there. Nothing is replaced without asking",
+    kind="text",
+    option="--output",
+    default=None,
+)
+
+_TOKEN = re.compile(
+    r"(?P<comment>^\s*#.*|\s#\s.*)|(?P<key>(?<![\w-])--[a-z][\w-]*|^\s*(?:- )?[\w./-]+(?=:(?:\s|$))|\"[\w./-]+\"(?=\s*:))"
+    r"|(?P<text>\"[^\"]*\"|'[^']*')|(?P<number>\b\d[\d.]*\b)"
+)
+_ROLES = {"comment": "code-comment", "key": "code-key", "text": "code-text", "number": "code-number"}
+
+
+def highlighted(text: str) -> Line:
+    """One line of shell, YAML or JSON in the roles of its parts."""
+    spans: list[Span] = []
+    end = 0
+    for match in _TOKEN.finditer(text):
+        if match.start() > end:
+            spans.append(Span(text[end : match.start()]))
+        spans.append(Span(match[0], _ROLES[match.lastgroup or "text"]))
+        end = match.end()
+    if end < len(text):
+        spans.append(Span(text[end:]))
+    return tuple(spans)
+
+
+class Preview(Painted, can_focus=True):
+    """One file, read with ↑↓ and the page keys; ←→ reach long lines."""
+
+    DEFAULT_CSS = "Preview { height: 1fr; }"
+    BINDINGS = [
+        Binding("up", "scroll_by(-1)", "Up", show=False),
+        Binding("down", "scroll_by(1)", "Down", show=False),
+        Binding("pageup", "scroll_by(-10)", "Page up", show=False),
+        Binding("pagedown,space", "scroll_by(10)", "Page down", show=False),
+        Binding("home", "scroll_by(-100000)", "Top", show=False),
+        Binding("end", "scroll_by(100000)", "End", show=False),
+        Binding("left", "shift(-8)", "Left", show=False),
+        Binding("right", "shift(8)", "Right", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(id="preview")
+        self.text: Sequence[str] = ()
+        self.name_shown = ""
+        self.top = 0
+        self.left = 0
+
+    hint = "↑↓ and the page keys read the file, ←→ reach long lines, y copies it"
+
+    def show(self, name: str, text: str) -> None:
+        """Shows a file; another file from its top."""
+        if name != self.name_shown:
+            self.top = self.left = 0
+        self.name_shown = name
+        self.text = [printable(row.expandtabs(4), 400) for row in text.splitlines()]
+        self.top = min(self.top, max(0, len(self.text) - 1))
+        self.repaint()
+
+    def action_scroll_by(self, rows: int) -> None:
+        most = max(0, len(self.text) - self.size.height + 1)
+        self.top = min(max(self.top + rows, 0), most)
+        self.repaint()
+
+    def action_shift(self, cells: int) -> None:
+        longest = max(map(len, self.text), default=0)
+        self.left = min(max(self.left + cells, 0), max(0, longest - self.size.width + 4))
+        self.repaint()
+
+    def draw(self, width: int) -> list[Line]:
+        place = f"{self.top + 1}–{min(self.top + self.size.height - 1, len(self.text))} of {len(self.text)}"
+        title = line(
+            ("▸" if self.has_focus else " ", "here"),
+            (fit(printable(self.name_shown, 80), width - len(place) - 3), "strong"),
+            (place, "quiet"),
+        )
+        rows = [
+            (Span("│ ", "rail"), *_from_cell(highlighted(row), self.left))
+            for row in self.text[self.top : self.top + self.size.height - 1]
+        ]
+        return [title, *rows]
+
+
+def _from_cell(row: Line, cells: int) -> Line:
+    """A line without its first cells."""
+    spans: list[Span] = []
+    for span in row:
+        if cells >= len(span.text):
+            cells -= len(span.text)
+            continue
+        spans.append(Span(span.text[cells:], span.role))
+        cells = 0
+    return tuple(spans)
+
+
+class ExportStep(Step):
+    """Ticked files, the one under the cursor in full, and the directory."""
+
+    TITLE = "Export"
+    FIRST = "#files"
+    GUIDE = """\
+Every file starts the same plan in another way; tick those you want (Space). The one under the cursor is shown \
+on the right exactly as it will be written: Tab goes there to read it, y copies it to the clipboard of your own \
+terminal, over SSH too where the terminal allows that (OSC 52).
+
+^s writes the ticked files into the directory. Each file appears whole or not at all, and a file with other \
+contents is never replaced without asking.
+
+A plan that won't start is not written: apply a fix first (f)."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self.artifacts: Mapping[str, str] = {}
+        self.unticked: set[str] = set()
+        self.next_steps: tuple[str, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(id="files-and-preview"):
+            with Vertical(id="files-column"):
+                yield RowList(id="files", empty="nothing to write yet", hint="Space ticks a file, ↑↓ shows it")
+            yield Preview()
+        yield Entry(DIRECTORY)
+
+    @property
+    def keys(self) -> Sequence[KeyHint]:
+        tick = (("Space", "tick"),) if self.screen.focused is self.files else ()
+        return (*tick, ("^s", "write"), ("y", "copy"))
+
+    @property
+    def files(self) -> RowList:
+        """The list of files."""
+        return self.query_one("#files", RowList)
+
+    @property
+    def directory(self) -> Path:
+        """Where the files go."""
+        return Path(self.query_one("#export-directory", TextBox).value.strip() or ".").expanduser()
+
+    def show_view(self, view: View) -> None:
+        plan = view.plan
+        self.artifacts = self.wizard.engine.render(plan, view.request) if plan is not None else {}
+        rows = self.files
+        rows.show([Row(name, self._row(name)) for name in self.artifacts])
+        box = self.query_one("#export-directory", TextBox)
+        if not box.has_focus:
+            box.value = self.wizard.directory
+        self.show_preview()
+
+    def _row(self, name: str) -> Line:
+        on = name not in self.unticked
+        return (Span("[x] " if on else "[ ] ", "accent" if on else "rail"), Span(printable(name, 60), "" if on else "quiet"))
+
+    def show_preview(self) -> None:
+        """The file under the cursor."""
+        name = str(self.files.current or "")
+        self.query_one(Preview).show(name, self.artifacts.get(name, ""))
+
+    def ticked(self) -> dict[str, str]:
+        """The files that are wanted, by name."""
+        return {name: text for name, text in self.artifacts.items() if name not in self.unticked}
+
+    @on(RowList.Moved, "#files")
+    def _moved(self) -> None:
+        self.show_preview()
+
+    @on(RowList.Picked, "#files")
+    def _picked(self, event: RowList.Picked) -> None:
+        self.unticked.symmetric_difference_update({str(event.key)})
+        self.files.show([Row(name, self._row(name)) for name in self.artifacts])
+        self.wizard.notice(f"{plural(len(self.ticked()), 'file')} ticked; ^s writes them.")
+        self.wizard.save_later()
+
+    @on(Input.Changed, "#export-directory")
+    def _directory(self, event: Input.Changed) -> None:
+        if not self.showing:
+            self.wizard.directory_typed(event.value)
+
+    @on(Input.Submitted, "#export-directory")
+    def _submitted(self) -> None:
+        self.wizard.write()
+
+    def press(self, action: str) -> bool:
+        if action == "write":
+            self.wizard.write()
+            return True
+        if action == "copy":
+            name = str(self.files.current or "")
+            if name in self.artifacts:
+                self.app.copy_to_clipboard(self.artifacts[name])
+                self.wizard.notice(f"{name} is on its way to your terminal's clipboard (OSC 52).")
+            return True
+        return False

@@ -1,0 +1,163 @@
+"""The one real screen: steps above, the open step left, the verdict right, hint and keys below.
+
+Two behaviours of Textual are overridden here, each guarded by a test:
+- `Screen.focused` repaints the whole terminal whenever focus moves; as a plain `var` it repaints nothing,
+  and the two widgets concerned repaint their few cells.
+- The key bar is one row of text instead of a `Footer` that recomposes its children at every focus change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Container, Horizontal, Vertical
+from textual.reactive import Reactive, var
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from wizard.tui.screens.export import ExportStep
+from wizard.tui.screens.hardware import HardwareStep
+from wizard.tui.screens.model import ModelStep
+from wizard.tui.screens.policy import PolicyStep
+from wizard.tui.screens.step import Step
+from wizard.tui.screens.workload import WorkloadStep
+from wizard.tui.widgets.bars import Hint, KeyBar, StepsBar
+from wizard.tui.widgets.verdict import VerdictPane, VerdictStrip
+
+if TYPE_CHECKING:
+    from wizard.tui.app import WizardApp
+
+SMALLEST = (60, 16)
+PANE_FROM = 76
+"""Columns from which form and panel stand side by side; below, the verdict is two rows on top."""
+WIDE = 104
+"""Columns from which even the export screen, which needs room for the preview, keeps the panel."""
+
+STEP_CLASSES: dict[str, type[Step]] = {
+    "model": ModelStep,
+    "hardware": HardwareStep,
+    "workload": WorkloadStep,
+    "policy": PolicyStep,
+    "export": ExportStep,
+}
+
+
+class WizardScreen(Screen[None]):
+    """Holds the five steps; a step is built when it is first opened."""
+
+    focused: Reactive[Widget | None] = var(None)
+
+    BINDINGS = [
+        Binding("enter", "app.next", "Next", show=False),
+        Binding("escape", "app.back", "Back", show=False),
+        *(Binding(str(n), f"app.go_number({n})", f"Screen {n}", show=False) for n in range(1, 6)),
+        Binding("u", "app.undo", "Undo", show=False),
+        Binding("U,shift+u", "app.redo", "Redo", show=False),
+        Binding("f", "app.fixes", "Fixes", show=False),
+        Binding("question_mark", "app.guide", "Help", show=False),
+        Binding("slash", "app.search", "Search", show=False),
+        Binding("y", "app.copy", "Copy", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(id="_default")
+        self.step_name = "model"
+
+    def compose(self) -> ComposeResult:
+        yield StepsBar()
+        yield Static("", id="too-small")
+        with Horizontal(id="body"):
+            with Vertical(id="left"):
+                yield VerdictStrip(id="strip")
+                yield Container(id="steps")
+                yield Hint(id="hint")
+            yield VerdictPane(id="verdict")
+        yield KeyBar()
+
+    async def on_mount(self) -> None:
+        await self.wizard.begin()
+
+    @property
+    def wizard(self) -> WizardApp:
+        """The app, by its real type."""
+        return cast("WizardApp", self.app)
+
+    @property
+    def step(self) -> Step | None:
+        """The open step, once it is built."""
+        return next(iter(self.query(f"#{self.step_name}").results(Step)), None)
+
+    async def open_step(self, name: str) -> Step:
+        """Shows the step called `name`, building it if need be, with focus where it was left."""
+        old = self.step
+        if old is not None and old.id != name:
+            focused = self.focused
+            if focused is not None and old in focused.ancestors:
+                old.last_focus = focused
+            old.display = False
+        self.step_name = name
+        step = self.step
+        if step is None:
+            step = STEP_CLASSES[name](id=name)
+            await self.query_one("#steps").mount(step)
+        step.display = True
+        self.place_panes()
+        step.show(self.wizard.view)
+        target = step.last_focus
+        if target is None or not target.focusable:
+            target = next((each for each in step.query(step.FIRST) if each.focusable), None)
+        self.set_focus(target, scroll_visible=False)
+        self.query_one(StepsBar).show(step=name)
+        self.explain()
+        return step
+
+    def show_view(self) -> None:
+        """The panes, after anything has changed."""
+        view = self.wizard.view
+        self.query_one(VerdictPane).show(view.outlook, searching=self.wizard.searching)
+        self.query_one(VerdictStrip).show(view.outlook)
+        step = self.step
+        if step is not None:
+            step.show(view)
+        self.show_keys()
+
+    def watch_focused(self, focused: Widget | None) -> None:
+        """Hint and keys follow the focus, within the same frame."""
+        if self.is_mounted and focused is not None:
+            self.explain()
+
+    def explain(self) -> None:
+        """Says what the focused control means, and which keys matter now."""
+        hint = getattr(self.focused, "hint", "")
+        if isinstance(hint, str):
+            self.query_one(Hint).show(hint)
+        self.show_keys()
+
+    def show_keys(self) -> None:
+        """The keys that matter now."""
+        self.query_one(KeyBar).show(self.wizard.keys(self.focused))
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.place_panes()
+
+    def place_panes(self) -> None:
+        """Panel or strip, or the one line of a terminal that is too small."""
+        width, height = self.app.size
+        small = width < SMALLEST[0] or height < SMALLEST[1]
+        beside = width >= PANE_FROM and (self.step_name != "export" or width >= WIDE)
+        pane, strip = self.query_one(VerdictPane), self.query_one(VerdictStrip)
+        pane.display, strip.display = beside, not beside
+        pane.styles.width = 32 if width < 100 else 38 if width < 140 else 46
+        for part in (self.query_one("#body"), self.query_one(StepsBar), self.query_one(KeyBar)):
+            part.display = not small
+        notice = self.query_one("#too-small", Static)
+        notice.display = small
+        if small:
+            notice.update(
+                f"This terminal is {width}x{height}; the wizard needs {SMALLEST[0]}x{SMALLEST[1]}.\n"
+                "Enlarge it, or press Ctrl+Q and use --plain."
+            )

@@ -1,0 +1,102 @@
+"""The rows that frame every screen: steps above, hint and keys below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import events
+
+from wizard.questions import STEPS
+from wizard.tui.lines import Line, Span, fit_middle, line, spread, width, wrap
+from wizard.tui.widgets.painted import Painted
+
+
+class StepsBar(Painted):
+    """Where we are among the five screens, and for which model and machine; a click on a step goes there."""
+
+    DEFAULT_CSS = "StepsBar { height: 2; dock: top; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = STEPS[0][0]
+        self.subject = ""
+        self.version = ""
+
+    def show(self, *, step: str | None = None, subject: str | None = None, version: str | None = None) -> None:
+        """Shows what is given, keeps the rest."""
+        self.step = self.step if step is None else step  # type: ignore[assignment]
+        self.subject = self.subject if subject is None else subject
+        self.version = self.version if version is None else version
+        self.repaint()
+
+    def draw(self, width: int) -> list[Line]:
+        spans: list[Span] = []
+        for number, (name, title) in enumerate(STEPS, 1):
+            if name == self.step:
+                spans.append(Span(f" {number} {title} ", "chip"))
+            else:
+                spans += [Span(f" {number}", "accent"), Span(f" {title} ", "quiet")]
+        version = line((f"vLLM {self.version} " if self.version else "", "quiet"))
+        return [
+            spread(tuple(spans), version, width),
+            line(" ", (fit_middle(self.subject, width - 2), "quiet")),
+        ]
+
+    def on_click(self, event: events.Click) -> None:
+        if event.y:
+            return
+        x = event.x
+        for name, title in STEPS:
+            x -= len(title) + 4
+            if x < 0:
+                self.app.call_later(self.app.run_action, f"app.go('{name}')")
+                return
+
+
+class Hint(Painted):
+    """Two rows on what the focused control means, or what has just happened."""
+
+    DEFAULT_CSS = "Hint { height: 2; }"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.text = ""
+        self.notice = False
+
+    def show(self, text: str, *, notice: bool = False) -> None:
+        """Shows a hint, or a notice, which is drawn stronger."""
+        self.text, self.notice = text, notice
+        self.repaint()
+
+    def draw(self, width: int) -> list[Line]:
+        rows = wrap(self.text, width - 2, 2)
+        return [line(" ", (row, "accent" if self.notice else "quiet")) for row in rows]
+
+
+class KeyBar(Painted):
+    """The keys that matter now, as one row of text."""
+
+    DEFAULT_CSS = "KeyBar { height: 1; dock: bottom; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: Sequence[tuple[str, str]] = ()
+
+    def show(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Shows (key, what it does) pairs, as many as fit, the first ones first."""
+        if keys != self.keys:
+            self.keys = keys
+            self.repaint()
+
+    def draw(self, cells: int) -> list[Line]:
+        spans: list[Span] = []
+        used = 0
+        for key, words in self.keys:
+            pair = (Span(" " + key, "key"), Span(f" {words} ", "quiet"))
+            if used + width(pair) > cells:
+                break
+            spans += pair
+            used += width(pair)
+        return [tuple(spans)]
+
+

@@ -1,0 +1,118 @@
+"""A titled text box on one row."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import Input
+
+from wizard.questions import Question
+from wizard.tui.lines import Line, Span, fit
+from wizard.tui.widgets.field import TITLE_CELLS
+from wizard.tui.widgets.painted import Painted
+from wizard.tui.widgets.rows import RowList
+
+
+SPARED = "12345?"
+"""No model or card has a name that starts like this; as the first key in an empty box they keep their meaning."""
+
+
+class TextBox(Input):
+    """An Input without a border, a blinking cursor or a repaint when the mouse passes.
+
+    While it is empty, keys that no name starts with keep their meaning for the wizard: see `spare`.
+    """
+
+    DEFAULT_CSS = """
+    TextBox { height: 1; width: 1fr; border: none; padding: 0; background: transparent; }
+    TextBox:focus { border: none; background: transparent; background-tint: transparent 0%; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "app.focus_previous", "Previous", show=False),
+        Binding("down", "app.focus_next", "Next", show=False),
+    ]
+
+    def __init__(self, value: str = "", *, placeholder: str = "", hint: str = "", id: str | None = None) -> None:
+        super().__init__(value, placeholder=placeholder, id=id, compact=True, select_on_focus=False)
+        self.cursor_blink = False
+        self.hint = hint
+
+    def spare(self, character: str | None) -> bool:
+        """Whether a character typed now belongs to the wizard: a digit that jumps, or a call for help."""
+        return not self.value and character is not None and character in SPARED
+
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        return not self.spare(character) and super().check_consume_key(key, character)
+
+    def on_key(self, event: events.Key) -> None:
+        if self.spare(event.character):
+            event.prevent_default()
+
+
+class SearchBox(TextBox):
+    """The search; keys that move go to the list below it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "list('move(-1)')", "Up", show=False),
+        Binding("down", "list('move(1)')", "Down", show=False),
+        Binding("pageup", "list('move_page(-1)')", "Page up", show=False),
+        Binding("pagedown", "list('move_page(1)')", "Page down", show=False),
+    ]
+
+    def __init__(self, rows: RowList, *, placeholder: str, hint: str, id: str) -> None:
+        super().__init__(placeholder=placeholder, hint=hint, id=id)
+        self.rows = rows
+
+    async def action_list(self, action: str) -> None:
+        await self.app.run_action(action, self.rows)
+
+    def on_focus(self) -> None:
+        self.rows.lead = True
+        self.rows.repaint()
+
+    def on_blur(self, event: events.Blur) -> None:
+        self.rows.lead = False
+        self.rows.repaint()
+
+
+class EntryTitle(Painted):
+    """The title before a text box; marked while the box has focus."""
+
+    DEFAULT_CSS = f"EntryTitle {{ width: {TITLE_CELLS + 1}; height: 1; }}"
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.lit = False
+
+    def draw(self, width: int) -> list[Line]:
+        mark = Span("▸", "here") if self.lit else Span(" ")
+        return [(mark, Span(fit(self.text, width - 1), "strong" if self.lit else ""))]
+
+
+class Entry(Horizontal):
+    """A title and a text box. The screen reads `Input.Submitted` and `Input.Blurred`."""
+
+    DEFAULT_CSS = "Entry { height: 1; width: 1fr; }"
+
+    def __init__(self, asked: Question, *, title: str = "", placeholder: str = "") -> None:
+        super().__init__()
+        self.asked = asked
+        self.label = EntryTitle(title or asked.title)
+        self.box = TextBox(placeholder=placeholder, hint=asked.help, id=asked.key.replace(".", "-"))
+
+    def compose(self) -> ComposeResult:
+        yield self.label
+        yield self.box
+
+    def on_descendant_focus(self) -> None:
+        self.label.lit = True
+        self.label.repaint()
+
+    def on_descendant_blur(self) -> None:
+        self.label.lit = False
+        self.label.repaint()

@@ -1,0 +1,230 @@
+"""The feasibility panel: verdict, memory of one GPU, what the cache holds, how fast, and the fixes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+from textual.binding import Binding, BindingType
+from textual.message import Message
+
+from wizard.schemas.outputs import Plan
+from wizard.text import count, gib, printable, span
+from wizard.tui.lines import BLANK, Line, Span, fit, line, spread, wrap
+from wizard.tui.outlook import (
+    SIGNS,
+    NoPlan,
+    Outlook,
+    layout_words,
+    memory_bar,
+    memory_parts,
+    shortage_words,
+)
+from wizard.tui.widgets.painted import Painted
+
+MOST_FIXES = 9
+
+
+class VerdictPane(Painted, can_focus=False):
+    """The answer to the request as it stands. It takes focus only to choose among its fixes."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "move(-1)", "Up", show=False),
+        Binding("down", "move(1)", "Down", show=False),
+        Binding("enter,space", "apply", "Apply", show=False),
+        Binding("escape,f", "leave", "Back", show=False),
+        *(Binding(str(n), f"apply({n})", f"Apply fix {n}", show=False) for n in range(1, MOST_FIXES + 1)),
+    ]
+
+    class FixChosen(Message):
+        """Fix number `index` (from 0) is to be applied."""
+
+        def __init__(self, index: int) -> None:
+            super().__init__()
+            self.index = index
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.outlook: Outlook = NoPlan("Starting …", waiting=True)
+        self.searching = False
+        self.cursor = 0
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan on show, if there is one."""
+        return self.outlook if isinstance(self.outlook, Plan) else None
+
+    @property
+    def hint(self) -> str:
+        plan = self.plan
+        if plan is None or not plan.fixes:
+            return "The plan for your answers so far."
+        fix = plan.fixes[min(self.cursor, len(plan.fixes) - 1)]
+        return printable(f"{fix.title}: {fix.effect}", 160)
+
+    def show(self, outlook: Outlook, *, searching: bool = False) -> None:
+        """Shows another outlook; only what differs is repainted."""
+        self.outlook, self.searching = outlook, searching
+        fixes = len(outlook.fixes) if isinstance(outlook, Plan) else 0
+        self.cursor = min(self.cursor, max(0, fixes - 1))
+        self.can_focus = bool(fixes)
+        self.repaint()
+
+    def action_move(self, by: int) -> None:
+        plan = self.plan
+        if plan is None or not plan.fixes:
+            return
+        self.cursor = min(max(self.cursor + by, 0), len(plan.fixes) - 1)
+        self.repaint()
+        cast(Any, self.app).show_hint(self.hint)
+
+    def action_apply(self, number: int | None = None) -> None:
+        index = self.cursor if number is None else number - 1
+        if self.plan is not None and index < len(self.plan.fixes):
+            self.post_message(self.FixChosen(index))
+
+    def action_leave(self) -> None:
+        cast(Any, self.app).leave_fixes()
+
+    def draw(self, width: int) -> list[Line]:
+        inner = width - 2
+        plan = self.plan
+        lines = self._without_plan(inner) if plan is None else self._with_plan(plan, inner)
+        return [(Span(" "), *row) for row in lines]
+
+    def _without_plan(self, width: int) -> list[Line]:
+        assert isinstance(self.outlook, NoPlan)
+        head = line(("… Working", "strong")) if self.outlook.waiting else line(("? No plan yet", "tight"))
+        return [head, BLANK, *(line((row, "quiet")) for row in wrap(self.outlook.sentence, width, 10))]
+
+    def _with_plan(self, plan: Plan, width: int) -> list[Line]:
+        top = self._head(plan, width)
+        room = self.size.height - len(top)
+        fixes = self._fixes(plan, width)
+        if plan.feasibility.verdict == "wont_start":
+            return [*top, *self._refusal(plan, width, room - len(fixes)), *fixes][: self.size.height]
+        facts = self._cache(plan, width)
+        speed = self._speed(plan, width)
+        left = room - len(facts) - len(speed)
+        if plan.feasibility.verdict == "tight":
+            if left < len(fixes):
+                facts = facts[:3]
+                left = room - len(facts) - len(speed)
+            fixes = fixes[: max(left, 0)]
+            return [*top, *facts, *speed, *fixes]
+        return [*top, *facts, *speed]
+
+    def _head(self, plan: Plan, width: int) -> list[Line]:
+        sign, word, role = SIGNS[plan.feasibility.verdict]
+        memory = plan.feasibility.per_gpu
+        right = shortage_words(plan) or layout_words(plan)
+        rows = [
+            spread(line((f"{sign} {word}", role)), line((right, role if right.startswith("short") else "quiet")), width),
+            spread(line(("memory of each GPU", "quiet")), line((f"{gib(memory.total_bytes)} GiB", "quiet")), width),
+            memory_bar(memory, width),
+        ]
+        for part in memory_parts(memory):
+            negative = part.size_bytes < 0
+            empty = part.size_bytes == 0
+            rows.append(
+                spread(
+                    line((part.glyph + " ", part.role), (part.name, "quiet" if empty else "")),
+                    line((gib(part.size_bytes), "bad" if negative else "quiet" if empty else "")),
+                    width,
+                )
+            )
+        return rows
+
+    def _cache(self, plan: Plan, width: int) -> list[Line]:
+        report = plan.feasibility
+        cache = report.kv_cache
+        memory = report.per_gpu
+        band = (memory.kv_cache_available_high_bytes - memory.kv_cache_available_low_bytes) / 2
+        rows = [
+            BLANK,
+            spread(line("tokens in the cache"), line((count(cache.tokens), "strong")), width),
+            spread(
+                line("at once of ", count(report.max_model_len)), line((f"{cache.max_concurrency:.1f}×", "strong")), width
+            ),
+            spread(line("longest context"), line((count(cache.estimated_max_model_len), "strong")), width),
+        ]
+        if band > 0:
+            rows.append(line((fit(f"±{gib(band)} GiB in 9 of 10 starts", width), "quiet")))
+        return rows
+
+    def _speed(self, plan: Plan, width: int) -> list[Line]:
+        speed = plan.performance
+        if speed is None:
+            return [BLANK, line(("speed: not known for this GPU", "quiet"))]
+        rows = [BLANK]
+        for name, estimate, unit in (
+            ("first token", speed.ttft_ms, "ms"),
+            ("each token", speed.tpot_ms, "ms"),
+            ("output", speed.output_tokens_per_s, "tok/s"),
+        ):
+            rows.append(
+                spread(line(name), line(span(estimate.low, estimate.high), (f" {unit}".ljust(6), "quiet")), width)
+            )
+        return rows
+
+    def _refusal(self, plan: Plan, width: int, room: int) -> list[Line]:
+        error = plan.feasibility.error
+        if not error:
+            return [BLANK]
+        quoted = wrap(f"“{printable(error, 600)}”", width, max(room - 2, 1))
+        return [BLANK, line(("vLLM would stop with", "quiet")), *(line(row) for row in quoted)][: max(room, 1)]
+
+    def _fixes(self, plan: Plan, width: int) -> list[Line]:
+        if not plan.fixes:
+            if self.searching and plan.feasibility.verdict != "fits":
+                return [BLANK, line(("looking for fixes …", "quiet"))]
+            return []
+        keys = "1–9 applies" if self.has_focus else "f to apply"
+        rows: list[Line] = [BLANK, spread(line("Fixes"), line((keys, "here" if self.has_focus else "quiet")), width)]
+        tall = self.size.height > 28
+        for number, fix in enumerate(plan.fixes[:MOST_FIXES]):
+            sign, _, role = SIGNS[fix.verdict_after]
+            here = self.has_focus and number == self.cursor
+            title = fit(printable(fix.title, 120), width - 4)
+            rows.append(
+                line((f"{number + 1} ", "here" if here else "quiet"), (sign + " ", role), (title, "strong" if here else ""))
+            )
+            if tall:
+                rows.append(line(("    " + fit(printable(fix.effect, 120), width - 4), "quiet")))
+        shown = self.size.height - 17 if not tall else len(rows)
+        return rows[: max(4, shown)]
+
+
+class VerdictStrip(Painted):
+    """The same answer in two rows, where the panel has no room."""
+
+    DEFAULT_CSS = "VerdictStrip { height: 2; }"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.outlook: Outlook = NoPlan("Starting …", waiting=True)
+
+    def show(self, outlook: Outlook) -> None:
+        """Shows another outlook."""
+        self.outlook = outlook
+        self.repaint()
+
+    def draw(self, width: int) -> list[Line]:
+        inner = width - 2
+        if isinstance(self.outlook, NoPlan):
+            head = "… Working" if self.outlook.waiting else "? No plan yet"
+            return [line(" ", (head, "strong")), line(" ", (fit(self.outlook.sentence, inner), "quiet"))]
+        plan = self.outlook
+        report = plan.feasibility
+        sign, word, role = SIGNS[report.verdict]
+        left = line(" ", (f"{sign} {word}", role), (f"  {shortage_words(plan) or layout_words(plan)}  ", "quiet"))
+        room = inner - sum(len(part.text) for part in left) - 11
+        total = line((f" {gib(report.per_gpu.total_bytes)} GiB", "quiet"))
+        first = (*left, *memory_bar(report.per_gpu, max(room, 8)), *total)
+        if report.verdict == "wont_start":
+            return [first, line(" ", (fit(printable(report.error or "", 300), inner), ""))]
+        cache = report.kv_cache
+        second = f"{count(cache.tokens)} tokens in the cache · {cache.max_concurrency:.1f}× {count(report.max_model_len)}"
+        if plan.performance is not None:
+            rate = plan.performance.output_tokens_per_s
+            second += f" · {span(rate.low, rate.high)} tok/s"
+        return [first, line(" ", fit(second, inner))]

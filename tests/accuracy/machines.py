@@ -18,7 +18,8 @@ _CLASS = re.compile(r"\b((?:[A-Za-z]+\d|\d{4}[A-Za-z]+)[\w-]*?)(?=[- ]class|/)")
 _IMPLIED_SIZE = re.compile(r"imply (\d+) ?GB", re.IGNORECASE)
 _LIKELY = re.compile(r"likely ([\w ]+)")
 _CARD = re.compile(
-    r"\b(?:RTX|GTX|GeForce|Radeon|RX|R|P|A|H|MI|Gaudi|B|L|V|T|MI|GB|GH)\s?(?:PRO |Ada )?\d{1,4}\w*(?: (?:Ti|SUPER|XT|XTX|Ada|Laptop))*",
+    r"\b(?:RTX|GTX|GeForce|Radeon|RX|R|P|A|H|B|L|V|T|MI|GB|GH|Gaudi)\s?(?:PRO |Ada )?\d{1,4}\w*"
+    r"(?: (?:Ti|SUPER|XT|XTX|Ada|Laptop))*",
     re.IGNORECASE,
 )
 

@@ -13,6 +13,9 @@ from wizard.models import catalogue
 from wizard.models.metadata import ModelMetadata, metadata_from_config
 
 _IDENTIFIER = re.compile(r"[\w.-]+/[\w.-]+")
+_UNCERTAIN = re.compile(r"exact id|not stated|unknown", re.IGNORECASE)
+"""The source itself doesn't know which checkpoint it was."""
+
 _SUFFIXES = ("-Instruct", "-it", "-Chat", "-hf", "-Instruct-2507")
 """Tunings keep the shapes of their base."""
 
@@ -37,6 +40,8 @@ class Models:
 
     def find(self, text: str) -> Found | None:
         """The model that `text` names, or `None`; the first name in it that is known wins."""
+        if _UNCERTAIN.search(text):
+            return None
         if text not in self._cache:
             self._cache[text] = next(filter(None, map(self._load, _names(text))), None)
         return self._cache[text]

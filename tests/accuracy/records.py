@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ NOT_OURS = frozenset({"model", "model_tag", "explanations", "extra_args"})
 FIELDS = frozenset(VLLMConfig.model_fields) - NOT_OURS
 RESOLVED_ONLY = frozenset({"enable_chunked_prefill", "enforce_eager"})
 """Of `engine_config`, False here is vLLM's own default and must not be taken for a choice."""
+
+LARGEST_CONTEXT_GIB = 2.5
+"""Context and NCCL of one engine never took more before the baseline (H100, TP 4: 2.07 GiB)."""
 
 FORKS = re.compile(r"\bfork\b|backport|cpu-offload", re.IGNORECASE)
 
@@ -72,8 +75,14 @@ class Record:
         return repository.group(0) if repository else text[:40]
 
     @property
-    def utilization_stated(self) -> bool:
-        return self.config.gpu_memory_utilization is not None
+    def incomplete(self) -> str:
+        """Which deciding fact the source doesn't tell; empty where all are known."""
+        share = (self.raw.get("args") or {}).get("gpu_memory_utilization")
+        if isinstance(share, str) and "default" not in share and _number(share) is None:
+            return "utilisation not stated"
+        if self.version.basis == "month":
+            return "vLLM version not stated"
+        return ""
 
     @property
     def kind(self) -> str:
@@ -108,6 +117,8 @@ def record(raw: Mapping[str, Any], models: Models) -> Record | Skipped:
         return Skipped(identifier, "no GPU named")
     args = raw.get("args") or {}
     version = launch_version(raw.get("vllm_version"), raw.get("date"))
+    if args.get("enable_sleep_mode") and not rules(version.number).consumed_by_free_memory:
+        return Skipped(identifier, "sleep mode, whose allocator vLLM's accounting missed before 0.27")
     if FORKS.search(f"{raw.get('vllm_version') or ''} {raw.get('model') or ''}"):
         return Skipped(identifier, "a fork of vLLM with rules of its own")
     found = models.find(str(raw.get("model") or ""))
@@ -120,7 +131,7 @@ def record(raw: Mapping[str, Any], models: Models) -> Record | Skipped:
         config = VLLMConfig(model=found.name, **_settings(args, card, version))
     except ValidationError as error:
         return Skipped(identifier, f"arguments not understood: {error.errors()[0]['loc']}")
-    return Record(raw, config, found, _with_tenants(card, args), version)
+    return Record(raw, config, found, _with_tenants(card, raw), version)
 
 
 def _settings(args: Mapping[str, Any], card: Machine, version: LaunchVersion) -> dict[str, Any]:
@@ -168,18 +179,18 @@ def _value(field: str, value: Any) -> Any:
         if field == "speculative_config":
             return _speculative(value)
         if field in _NUMERIC:
-            numbers = re.findall(r"\d+(?:\.\d+)?", value)
-            return (
-                float(numbers[-1])
-                if numbers and "." in numbers[-1]
-                else int(numbers[-1])
-                if numbers
-                else None
-            )
+            return _number(value)
         return value.removeprefix("torch.")
     if field == "speculative_config" and isinstance(value, Mapping):
         return dict(value)
     return value
+
+
+def _number(text: str) -> float | int | None:
+    """A plain number; a note such as `study baseline 128` or `default 0.92` is no choice of the launch."""
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"\d*\.\d+", text) else None
 
 
 def _speculative(text: str) -> dict[str, Any] | None:
@@ -196,17 +207,18 @@ def _speculative(text: str) -> dict[str, Any] | None:
     return config | ({"model": model.group(1)} if model else {})
 
 
-def _with_tenants(card: Machine, args: Mapping[str, Any]) -> Machine:
-    """The memory that others held, where the source says it."""
-    from dataclasses import replace
+def _with_tenants(card: Machine, raw: Mapping[str, Any]) -> Machine:
+    """The memory that others held: as the source says, else as free memory at start implies.
 
-    other = args.get("other_process_mib")
-    if not isinstance(other, int | float):
+    What is missing from the free memory beyond a context's worth belongs to somebody else.
+    """
+    other = (raw.get("args") or {}).get("other_process_mib")
+    if isinstance(other, int | float):
+        return replace(card, gpu=replace(card.gpu, memory_used_bytes=int(other * MIB)))
+    free = (raw.get("measured") or {}).get("free_at_start_gib")
+    if not isinstance(free, int | float):
         return card
-    return replace(card, gpu=replace(card.gpu, memory_used_bytes=int(other * MIB)))
-
-
-def requested_gib(record: Record) -> float | None:
-    """What `gpu_memory_utilization` came to, where the launch states it."""
-    share = record.config.gpu_memory_utilization
-    return None if share is None else share * record.machine.gpu.memory_total_bytes / GIB
+    missing = card.gpu.memory_total_bytes - int(free * GIB)
+    if missing < LARGEST_CONTEXT_GIB * GIB:
+        return card
+    return replace(card, gpu=replace(card.gpu, memory_used_bytes=missing))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from wizard.vllm.versions import NEWEST_KNOWN
 
@@ -49,10 +50,11 @@ RELEASED = (
 
 @dataclass(frozen=True, slots=True)
 class LaunchVersion:
-    """Which rules to judge a launch by, and whether its source really said so."""
+    """Which rules to judge a launch by, and how sure that is."""
 
     number: str
-    stated: bool
+    basis: Literal["stated", "inferred", "month"]
+    """Said so; deduced by the source from log lines; or nothing better than the month of the launch."""
 
 
 def launch_version(text: str | None, date: str | None) -> LaunchVersion:
@@ -63,12 +65,15 @@ def launch_version(text: str | None, date: str | None) -> LaunchVersion:
     text = (text or "").strip()
     stated = _STATED.match(text)
     if stated and not text.startswith("0.1.dev"):
-        return LaunchVersion(_patch(stated.group(1)), "unsure" not in text and ".x" not in stated.group(1))
+        sure = "unsure" not in text and ".x" not in stated.group(1)
+        return LaunchVersion(_patch(stated.group(1)), "stated" if sure else "inferred")
     for pattern in _GUESSED:
         guessed = pattern.search(text)
         if guessed:
-            return LaunchVersion(_patch(guessed.group(1)), False)
-    return LaunchVersion("0.11.0" if _FOUR_DECIMALS in text else _by_month(date), False)
+            return LaunchVersion(_patch(guessed.group(1)), "inferred")
+    if _FOUR_DECIMALS in text:
+        return LaunchVersion("0.11.0", "inferred")
+    return LaunchVersion(_by_month(date), "month")
 
 
 def _patch(number: str) -> str:

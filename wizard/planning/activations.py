@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from wizard.planning.launch import Launch
 from wizard.planning.layer_widths import widest_pair
-from wizard.planning.vision import encoder_peak_bytes, held_encoder_bytes
+from wizard.planning.vision import encoder_peak_bytes, held_encoder_bytes, is_multimodal
 from wizard.schemas.outputs import MIB
 
 HIDDEN_COPIES = 3.5
@@ -30,17 +30,21 @@ OTHER_BASE_BYTES = 20 * MIB
 TRITON_SCRATCH_BYTES = 4
 """Per vocabulary entry and streaming multiprocessor: the in-place top-k/top-p kernel's scratch, 0.17-0.20."""
 
-MULTIPROCESSORS = {9: 132, 10: 148, 12: 188}
-"""Streaming multiprocessors of the largest card of a generation; 108 before (A100). Bounds the scratch."""
-OTHER_MULTIPROCESSORS = 108
+OWN_EXPERT_KERNELS = frozenset({"awq", "awq_marlin", "gptq", "gptq_marlin", "compressed-tensors", "mxfp4"})
+"""Methods whose 4-bit experts allocate per layer (`fused_marlin_moe.py`, 0.19)."""
+
+MULTIPROCESSORS = {(7, 5): 40, (8, 0): 108, (8, 6): 82, (8, 9): 128, (9, 0): 132, (10, 0): 148, (12, 0): 188}
+"""Streaming multiprocessors of the common card of a capability: they bound the scratch, at most 0.1 GiB."""
 
 
 def activation_peak_bytes(launch: Launch) -> int:
     """Transient bytes of the profile run on the worst rank: what stays out of the KV cache for it."""
-    forward = forward_bytes(launch)
-    last = 0 if launch.pooling else sampler_bytes(launch)
-    peak = max(forward, last, encoder_peak_bytes(launch))
-    return peak + moe_workspace_bytes(launch) + held_encoder_bytes(launch) + pipeline_bytes(launch)
+    experts = moe_workspace_bytes(launch)
+    kept = experts if keeps_moe_workspaces(launch) else 0
+    forward = forward_bytes(launch) + experts - kept
+    sampler = 0 if launch.pooling else sampler_bytes(launch)
+    peak = max(forward, sampler, encoder_peak_bytes(launch), compile_bytes(launch))
+    return peak + kept + held_encoder_bytes(launch) + pipeline_bytes(launch)
 
 
 def base_bytes(launch: Launch) -> int:
@@ -73,21 +77,27 @@ def sampler_bytes(launch: Launch) -> int:
     hidden = launch.max_num_batched_tokens * launch.metadata.hidden_size * launch.dtype_bytes
     scratch = 0
     if launch.rules.triton_sampler and not launch.v2_runner:
-        scratch = TRITON_SCRATCH_BYTES * vocabulary * min(multiprocessors(launch), rows)
+        scratch = TRITON_SCRATCH_BYTES * vocabulary * min(MULTIPROCESSORS.get(launch.capability, 108), rows)
     return per_logit * rows * vocabulary + hidden + scratch + base_bytes(launch)
 
 
-def multiprocessors(launch: Launch) -> int:
-    """Streaming multiprocessors of the card's generation; only bounds a small scratch."""
-    return MULTIPROCESSORS.get(launch.capability[0], OTHER_MULTIPROCESSORS)
+def keeps_moe_workspaces(launch: Launch) -> bool:
+    """True where the fused-MoE kernel's buffers outlive the layer, so that they add to the sampler's peak.
+
+    The workspace manager came with 0.13 (`v1/worker/workspace.py`) and serves the modular kernels: Triton
+    for 16-bit and FP8. Marlin's 4-bit experts and MXFP4's ran kernels of their own until 0.20.
+    """
+    if not launch.rules.moe_workspace_manager:
+        return False
+    return launch.rules.modular_quantized_experts or launch.quantization not in OWN_EXPERT_KERNELS
 
 
 def moe_workspace_bytes(launch: Launch) -> int:
-    """Both GEMM workspaces of the fused-MoE kernel; the workspace manager keeps them, so they add up.
+    """Both GEMM workspaces of the fused-MoE kernel.
 
     T x k x b x (max(Im / TP, h) + max(2 Im / TP, h)) with T the tokens of all data-parallel ranks that
-    share the experts. Source: `fused_moe/modular_kernel.py`, `v1/worker/workspace.py`. MXFP4 checkpoints
-    run a kernel of their own that has no such workspaces.
+    share the experts. Source: `fused_moe/modular_kernel.py`; additive and exact within 0.01 GiB on the logs
+    of DeepSeek-V2-Lite and Llama-4 (0.19). MXFP4's Triton kernel needs none.
     """
     metadata = launch.metadata
     if not metadata.is_moe or launch.quantization == "mxfp4":
@@ -97,6 +107,27 @@ def moe_workspace_bytes(launch: Launch) -> int:
     hidden = metadata.hidden_size
     per_token = max(width, hidden) + max(2 * width, hidden)
     return tokens * metadata.num_experts_per_token * launch.dtype_bytes * per_token
+
+
+def compile_bytes(launch: Launch) -> int:
+    """Copies of the embedding table that the compiler makes to time its kernels, within the profile run.
+
+    vLLM has Inductor benchmark combined kernels on random inputs of true size
+    (`config/compilation.py` `benchmark_combo_kernel`), and with torch 2.13 (vLLM 0.27) the kernel that reads
+    the embedding table is one of them. One copy explains the logged peaks of 0.28-0.31 within 0.3 GiB (L4,
+    L40S, A100), two those of unquantised models on 0.27 (RTX PRO 6000 TP 1 and PP 2, RTX 4090). None with
+    tensor parallelism, whose look-up is masked outside, nor where embeddings are made outside the graph
+    (multimodal models). A warm compile cache skips it.
+    """
+    copies = launch.rules.embedding_benchmarks
+    if copies == 0 or launch.tp > 1 or launch.enforce_eager or is_multimodal(launch.metadata):
+        return 0
+    if launch.quantization is not None:
+        copies = 1
+    metadata = launch.metadata
+    table = metadata.vocab_size * metadata.hidden_size * launch.dtype_bytes
+    hidden = launch.max_num_batched_tokens * metadata.hidden_size * launch.dtype_bytes
+    return copies * table + hidden + OTHER_BASE_BYTES
 
 
 def pipeline_bytes(launch: Launch) -> int:

@@ -66,11 +66,20 @@ class VersionRules:
     it; 14 since 0.33, whose profile turns every sampling feature on."""
     triton_sampler: bool
     """The in-place kernel keeps one row of scratch per multiprocessor, 0.17-0.20 (FlashInfer's since 0.21)."""
+    moe_workspace_manager: bool
+    """Fused-MoE buffers are kept by a workspace manager since 0.13, and so add to the sampler's peak."""
+    modular_quantized_experts: bool
+    """4-bit experts use it too since 0.20."""
+    embedding_benchmarks: int
+    """Copies of the embedding table that compiling makes: none with torch 2.11 (0.26 and the builds that led to
+    0.27), two in 0.27.1, one since 0.28 (torch 2.13)."""
     allreduce_fusion: Literal["none", "multicast", "exact"]
     """Workspace of FlashInfer's fused all-reduce, at TP > 1: none through 0.16; `multicast`: its three buffers
     rounded up to multicast granules of 512 MiB (FlashInfer 0.6.6-0.6.14); `exact` since 0.27 (0.6.16)."""
     fusion_needs_pp1: bool
     """The fusion is off with pipeline stages in 0.17-0.20 and 0.23 (config/vllm.py)."""
+    large_modules: bool
+    """Kernels loaded after the baseline doubled on SM90 in 0.18."""
     full_graphs: bool
     """FULL_AND_PIECEWISE by default since 0.11.0."""
     fine_capture_steps: bool
@@ -119,8 +128,12 @@ def rules(version: str = NEWEST_KNOWN) -> VersionRules:
         sampler_bytes_v1=14 if at(0, 17) else 38,
         sampler_bytes_v2=14 if at(0, 33) else 2 if at(0, 28) else 6,
         triton_sampler=at(0, 17) and not at(0, 21),
+        moe_workspace_manager=at(0, 13),
+        modular_quantized_experts=at(0, 20),
+        embedding_benchmarks=0 if not at(0, 27, 1) else 1 if at(0, 28) else 2,
         allreduce_fusion="exact" if at(0, 27) else "multicast" if at(0, 17) else "none",
         fusion_needs_pp1=not at(0, 21) or number[:2] == (0, 23),
+        large_modules=at(0, 18),
         full_graphs=at(0, 11),
         fine_capture_steps=at(0, 11, 1),
         wide_captures_blackwell=at(0, 28),

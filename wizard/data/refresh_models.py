@@ -1,4 +1,4 @@
-"""Rebuilds models.json from a folder of public configs: `python -m wizard.data.refresh_models FOLDER`.
+"""Rebuilds models.jsonl from a folder of public configs: `python -m wizard.data.refresh_models FOLDER`.
 
 FOLDER holds ORG/NAME/config.json (and hf_quant_config.json), with a SOURCE.txt beside each. Kept are
 the facts that memory and speed depend on; token ids, dropout rates and generation defaults are left out.
@@ -54,6 +54,9 @@ SAME = {
     ),
 }
 """Models whose config is that of another one, and why."""
+
+ORDER = ("id", "base", "same_as", "source", "config", "hf_quant_config")
+"""Keys of a line; the catalogue reads the first ones without parsing the rest."""
 
 LARGEST_ENTRY = 32_000
 """Characters. A mixed-precision checkpoint that names each of its modules would double the catalogue."""
@@ -127,9 +130,14 @@ def source_line(note: list[str]) -> str:
 
 
 def main(folder: Path) -> None:
-    target = Path(__file__).with_name("models.json")
-    rows = [json.dumps(entry, ensure_ascii=False, separators=(",", ":")) for entry in entries(folder)]
-    target.write_text('{"models":[\n' + ",\n".join(rows) + "\n]}\n", encoding="utf-8")
+    target = Path(__file__).with_name("models.jsonl")
+    rows = [
+        json.dumps(
+            {key: entry[key] for key in ORDER if key in entry}, ensure_ascii=False, separators=(",", ":")
+        )
+        for entry in entries(folder)
+    ]
+    target.write_text("\n".join(rows) + "\n", encoding="utf-8")
     sys.stderr.write(f"{len(rows)} models, {target.stat().st_size >> 10} KiB\n")
 
 

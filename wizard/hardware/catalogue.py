@@ -53,6 +53,8 @@ class CatalogueGPU:
     unified_memory: bool
     ecc: bool | None
     usd_per_hour: float | None
+    suggested: bool
+    """Rented everywhere: worth naming when a plan needs another machine."""
     patterns: tuple[str, ...]
     """Regular expressions of the name that NVML or ROCm reports."""
     aliases: tuple[str, ...]
@@ -124,6 +126,7 @@ def _gpu(row: dict[str, Any], usd_per_hour: float | None) -> CatalogueGPU:
         unified_memory=row.get("unified", False),
         ecc=True if row.get("ecc_in_total") else None,
         usd_per_hour=usd_per_hour,
+        suggested=row.get("suggested", False),
         patterns=tuple(row["nvml"]),
         aliases=tuple(row.get("aliases", ())),
         source=row["source"],

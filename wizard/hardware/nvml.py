@@ -8,6 +8,7 @@ from typing import Any
 
 from wizard.hardware import cuda_total
 from wizard.hardware.catalogue import CatalogueGPU, match_reported
+from wizard.hardware.host import Host, read_host
 from wizard.hardware.mig import instances, slice_of
 from wizard.hardware.nvml_query import ask, numa_node, nvlinks, processes
 from wizard.hardware.readings import NoDevicesError, Reading, printable
@@ -17,30 +18,6 @@ CATALOGUE_TOLERANCE = 0.03
 """NVML totals of one card differ by less between drivers (V100 32510 and 32768 MiB); more is another card."""
 
 WHAT_IF = "or plan for another machine with --gpu NAME."
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What of the machine around the GPU bears on its memory."""
-
-    memory_total_bytes: int | None
-    memory_available_bytes: int | None
-    wsl: bool
-
-
-def host(root: Path) -> Host:
-    """System memory and whether this is WSL, from /proc."""
-    fields: dict[str, int] = {}
-    try:
-        for line in (root / "proc/meminfo").read_text(encoding="ascii", errors="replace").splitlines():
-            key, _, rest = line.partition(":")
-            number = rest.split()[:1]
-            if number and number[0].isdecimal():
-                fields[key] = int(number[0]) * 1024
-        version = (root / "proc/version").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        version = ""
-    return Host(fields.get("MemTotal"), fields.get("MemAvailable"), "microsoft" in version.lower())
 
 
 def read(root: Path = Path("/")) -> Reading:
@@ -77,7 +54,7 @@ def _why(nvml: Any, error: Exception) -> str:
 
 
 def _read(nvml: Any, root: Path) -> Reading:
-    around = host(root)
+    around = read_host(root)
     count = ask(nvml, nvml.nvmlDeviceGetCount) or 0
     gpus: list[GPUInfo] = []
     handles: list[Any] = []

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from wizard.errors import HardwareError
 from wizard.hardware import topology, visible
-from wizard.hardware.catalogue import find
+from wizard.hardware.catalogue import find, gpus
 from wizard.hardware.detect import Machine, detect
 from wizard.hardware.readings import printable
 from wizard.schemas.inputs import HardwareInput, Interconnect
@@ -32,11 +32,11 @@ def resolve_hardware(hardware: HardwareInput, *, detector: Callable[[], Machine]
         )
     positions = _chosen(machine.gpus, hardware)
     links = topology.subset(machine.topology, positions)
-    gpus = [_overridden(machine.gpus[position], hardware) for position in positions]
+    chosen = [_overridden(machine.gpus[position], hardware) for position in positions]
     linked = hardware.interconnect
     if linked is Interconnect.UNKNOWN:
         linked = links.interconnect
-    return [_linked(gpu, linked) for gpu in gpus]
+    return [_linked(gpu, linked) for gpu in chosen]
 
 
 def what_if(hardware: HardwareInput) -> list[GPUInfo]:
@@ -58,14 +58,23 @@ def what_if(hardware: HardwareInput) -> list[GPUInfo]:
     return [one] * (hardware.gpus or 1)
 
 
-def _chosen(gpus: Sequence[GPUInfo], hardware: HardwareInput) -> list[int]:
-    positions = list(range(len(gpus)))
+def machines() -> tuple[GPUInfo, ...]:
+    """GPUs of the catalogue worth naming when nothing on this machine works, cheapest first.
+
+    Where no price is known, memory stands in for it (20 GiB for a dollar).
+    """
+    named = [row.info() for row in gpus() if row.suggested]
+    return tuple(sorted(named, key=lambda gpu: gpu.usd_per_hour or gpu.vram_gib / 20))
+
+
+def _chosen(found: Sequence[GPUInfo], hardware: HardwareInput) -> list[int]:
+    positions = list(range(len(found)))
     if hardware.device_ids is not None:
         positions = []
         for entry in hardware.device_ids:
-            position = visible.position_of(gpus, entry.strip())
+            position = visible.position_of(found, entry.strip())
             if position is None:
-                listed = ", ".join(str(gpu.index) for gpu in gpus)
+                listed = ", ".join(str(gpu.index) for gpu in found)
                 raise HardwareError(
                     f'There is no GPU "{printable(entry, 60)}" on this machine; it has {listed}: choose from these.'
                 )
@@ -77,7 +86,7 @@ def _chosen(gpus: Sequence[GPUInfo], hardware: HardwareInput) -> list[int]:
     if wanted is None or wanted == len(positions):
         return positions
     if wanted > len(positions):
-        if len({gpus[position].name for position in positions}) > 1:
+        if len({found[position].name for position in positions}) > 1:
             raise HardwareError(
                 f"This machine has {len(positions)} GPUs, not {wanted}; "
                 "name one card with --gpu NAME to plan for more of it."

@@ -1,0 +1,257 @@
+"""What around the GPU can spoil a start: memory, processors, disk, /dev/shm, docker, vLLM itself, the port."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from wizard.hardware.detect import Machine
+from wizard.hardware.host import read_host
+from wizard.schemas.outputs import GIB, MIB
+
+State = Literal["ok", "warn", "fail"]
+
+WORKER_RAM_BYTES = 3 * GIB
+"""Resident memory of one vLLM process with torch and CUDA loaded: 2 to 3 GiB is usual (estimate, rounded up)."""
+
+ENGINE_PROCESSES = 2
+"""API server and engine core, beside one worker per GPU (vLLM 0.33, docs/design/arch_overview.md)."""
+
+BROADCAST_BYTES = 160 * MIB
+"""Shared-memory ring from the engine to its workers: VLLM_MQ_MAX_CHUNK_BYTES_MB (16) x 10 chunks (vLLM 0.33,
+`v1/executor/multiproc_executor.py`, `shm_broadcast.py`)."""
+
+NCCL_SHM_BYTES = 33 * MIB
+"""What NCCL maps in /dev/shm per GPU pair when peer access is off; its own errors name 33030528 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at before the start."""
+
+    key: str
+    title: str
+    state: State
+    found: str
+    """What was found, one sentence."""
+    advice: str = ""
+    """What to do about it; empty when all is well."""
+
+
+def installed_vllm_version() -> str | None:
+    """X.Y.Z of the vLLM installed beside us, without its local part (`+cu129`); `None` where there is none."""
+    try:
+        told = version("vllm")
+    except PackageNotFoundError:
+        return None
+    release = re.match(r"\d+\.\d+(?:\.\d+)?", told)
+    return release.group() if release else None
+
+
+def checks(
+    machine: Machine,
+    model_bytes: int,
+    port: int = 8000,
+    *,
+    environment: Mapping[str, str] | None = None,
+    root: Path = Path("/"),
+) -> list[Check]:
+    """The pre-flight list for serving on `machine` here.
+
+    `model_bytes` is what is yet to be downloaded and loaded; `root` is where /proc, /dev/shm and /etc are
+    looked up. Touches disk and a socket, so it belongs in a worker.
+    """
+    env = os.environ if environment is None else environment
+    looks: tuple[Callable[[], Check | None], ...] = (
+        lambda: _ram(machine, model_bytes, root),
+        lambda: _cpus(machine, root),
+        lambda: _disk(model_bytes, env),
+        lambda: _shared_memory(machine, root),
+        lambda: _docker(machine, env, root),
+        _vllm,
+        lambda: _port(port),
+    )
+    return [check for look in looks if (check := look()) is not None]
+
+
+def _ram(machine: Machine, model_bytes: int, root: Path) -> Check | None:
+    around = read_host(root)
+    if around.memory_total_bytes is None or around.memory_available_bytes is None:
+        return None
+    free = around.memory_available_bytes
+    found = f"{free / GIB:.0f} of {around.memory_total_bytes / GIB:.0f} GiB of RAM are free."
+    if machine.gpus and machine.gpus[0].unified_memory:
+        return Check("ram", "RAM", "ok", f"{found} The GPU shares them.")
+    processes = ENGINE_PROCESSES + max(len(machine.gpus), 1)
+    needed = processes * WORKER_RAM_BYTES
+    if free < needed:
+        return Check(
+            "ram",
+            "RAM",
+            "warn",
+            found,
+            f"vLLM's {processes} processes take about {needed / GIB:.0f} GiB; close what holds memory.",
+        )
+    if free < model_bytes:
+        return Check(
+            "ram",
+            "RAM",
+            "warn",
+            found,
+            f"The {model_bytes / GIB:.0f} GiB of weights don't stay in the page cache: loading reads the disk "
+            "once per GPU, so the first start is slow.",
+        )
+    return Check("ram", "RAM", "ok", found)
+
+
+def _cpus(machine: Machine, root: Path) -> Check:
+    try:
+        count: float = len(os.sched_getaffinity(0))
+    except AttributeError:
+        count = os.cpu_count() or 1
+    quota = _cpu_quota(root)
+    if quota is not None:
+        count = min(count, quota)
+    needed = ENGINE_PROCESSES + max(len(machine.gpus), 1)
+    found = f"{count:g} CPU cores may be used."
+    if count < needed:
+        return Check(
+            "cpus",
+            "CPU cores",
+            "warn",
+            found,
+            f"vLLM keeps {needed} processes busy; fewer cores slow every token, so allow at least {needed}.",
+        )
+    return Check("cpus", "CPU cores", "ok", found)
+
+
+def _cpu_quota(root: Path) -> float | None:
+    """Cores that the container's control group allows; `None` without a limit."""
+    try:
+        quota, period = (root / "sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """Where the Hugging Face hub keeps models (huggingface_hub 1.x, `constants.py`)."""
+    if cache := environment.get("HF_HUB_CACHE"):
+        return Path(cache).expanduser()
+    if home := environment.get("HF_HOME"):
+        return Path(home).expanduser() / "hub"
+    caches = environment.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(caches).expanduser() / "huggingface" / "hub"
+
+
+def _disk(model_bytes: int, environment: Mapping[str, str]) -> Check | None:
+    folder = cache_folder(environment)
+    place = next((parent for parent in (folder, *folder.parents) if parent.exists()), None)
+    if place is None:
+        return None
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError:
+        return None
+    found = f"{free / GIB:.0f} GiB are free at {folder}."
+    if free < model_bytes:
+        return Check(
+            "disk",
+            "Disk",
+            "fail",
+            found,
+            f"The download needs {model_bytes / GIB:.0f} GiB; free some, or set HF_HOME to a larger disk.",
+        )
+    if not os.access(place, os.W_OK):
+        return Check(
+            "disk", "Disk", "fail", found, f"{place} can't be written; set HF_HOME to a folder that can."
+        )
+    if free < 1.1 * model_bytes:
+        return Check("disk", "Disk", "warn", found, "The download leaves the disk nearly full.")
+    return Check("disk", "Disk", "ok", found)
+
+
+def _shared_memory(machine: Machine, root: Path) -> Check | None:
+    try:
+        shm = os.statvfs(root / "dev/shm")
+    except OSError:
+        return None
+    free = shm.f_bavail * shm.f_frsize
+    found = f"{free / MIB:,.0f} MiB are free in /dev/shm."
+    count = len(machine.gpus)
+    needed = 0 if count < 2 else BROADCAST_BYTES + count * NCCL_SHM_BYTES
+    if free < needed:
+        return Check(
+            "shm",
+            "/dev/shm",
+            "fail",
+            found,
+            f"{count} GPUs need {needed // MIB} MiB; start the container with --ipc=host or --shm-size 1g.",
+        )
+    return Check("shm", "/dev/shm", "ok", found)
+
+
+def _docker(machine: Machine, environment: Mapping[str, str], root: Path) -> Check:
+    path = environment.get("PATH", "")
+    if shutil.which("docker", path=path) is None:
+        return Check(
+            "docker",
+            "Docker",
+            "warn",
+            "docker is not on the PATH.",
+            "serve.sh runs without it; the docker files need it.",
+        )
+    if machine.vendor == "nvidia" and not _container_toolkit(path, root):
+        return Check(
+            "docker",
+            "Docker",
+            "warn",
+            "docker is here, nvidia-container-toolkit is not.",
+            "Install nvidia-container-toolkit, else containers see no GPU.",
+        )
+    return Check("docker", "Docker", "ok", "docker can hand GPUs to containers.")
+
+
+def _container_toolkit(path: str, root: Path) -> bool:
+    tools = ("nvidia-ctk", "nvidia-container-runtime", "nvidia-container-cli")
+    specs = (root / "etc/cdi/nvidia.yaml", root / "var/run/cdi/nvidia.yaml")
+    return any(shutil.which(tool, path=path) for tool in tools) or any(spec.exists() for spec in specs)
+
+
+def _vllm() -> Check:
+    installed = installed_vllm_version()
+    if installed is None:
+        return Check(
+            "vllm",
+            "vLLM",
+            "warn",
+            "vLLM is not installed beside this program.",
+            "The docker files bring it; for serve.sh run `uv pip install vllm` in the environment that serves.",
+        )
+    return Check("vllm", "vLLM", "ok", f"vLLM {installed} is installed.")
+
+
+def _port(port: int) -> Check:
+    title = f"Port {port}"
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            return Check(
+                "port",
+                title,
+                "fail",
+                f"Port {port} is taken." if taken else f"Port {port} may not be opened by this user.",
+                "Stop what listens there, or serve with another --port.",
+            )
+    return Check("port", title, "ok", f"Port {port} is free.")

@@ -14,7 +14,7 @@ from wizard.models.metadata import ModelMetadata
 from wizard.planning.gates import Refusal, refusal
 from wizard.planning.kv_cache import concurrency_for, kv_layout, kv_report
 from wizard.planning.launch import DTYPE_BYTES, Launch, resolve
-from wizard.planning.non_torch import load_transient_bytes
+from wizard.planning.non_torch import load_transient_bytes, unseen_tenants_bytes
 from wizard.planning.terms import Terms, terms
 from wizard.planning.weights import rank_weights
 from wizard.schemas.inputs import PolicyInput, WorkloadInput
@@ -187,6 +187,9 @@ def _failure(launch: Launch, parts: Terms, kv: KVCacheReport) -> Failure | None:
     )
     if peak > free:
         return Failure("out_of_memory", errors.out_of_memory(total_bytes=total, free_bytes=free))
+    fixed = launch.config.kv_cache_memory_bytes
+    if fixed is not None and parts.weights_bytes + parts.non_torch_bytes + fixed > free:
+        return Failure("out_of_memory", errors.out_of_memory(total_bytes=total, free_bytes=free))
     if parts.kv_available_bytes <= 0:
         return Failure("no_kv_memory", errors.no_kv_memory(number=launch.rules.number))
     if kv.needed_bytes > parts.kv_available_bytes - _reserved(launch, kv):
@@ -205,8 +208,9 @@ def _risks(launch: Launch, parts: Terms) -> Sequence[str]:
     """Start-up risks inside the uncertainty: each makes the verdict tight."""
     total = launch.gpu.memory_total_bytes
     free_after = total - launch.gpu.memory_used_bytes - parts.context_bytes - parts.requested_bytes
-    if launch.config.kv_cache_memory_bytes is None and free_after < parts.outside_budget_bytes:
-        short = (parts.outside_budget_bytes - free_after) / GIB
+    wanted = parts.outside_budget_bytes + unseen_tenants_bytes(launch.gpu)
+    if launch.config.kv_cache_memory_bytes is None and free_after < wanted:
+        short = (wanted - free_after) / GIB
         return [
             f"About {short:.1f} GiB short outside vLLM's budget (graphs, block tables, workspaces): "
             "lower gpu_memory_utilization a little."

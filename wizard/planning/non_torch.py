@@ -11,7 +11,7 @@ from wizard.planning.activations import activation_peak_bytes, penalty_state_byt
 from wizard.planning.cuda_graphs import cuda_graphs_bytes
 from wizard.planning.launch import Launch
 from wizard.planning.weights import RankWeights, rank_weights
-from wizard.schemas.outputs import GIB, MIB
+from wizard.schemas.outputs import GIB, MIB, GPUInfo
 
 OLD_SINGLE_GPU_BYTES = 60 * MIB
 """Modules, JIT and handles that appear after the baseline on one GPU, before 0.11: 0.05-0.07 GiB (2 logs)."""
@@ -53,6 +53,11 @@ SAFETY_BYTES = 150 * MIB
 FRAGMENTED_SHARE = 0.5
 """Of the activation peak: the profile's blocks come back in other sizes, so that the sampler's warm-up needs more
 than was measured (1.78 GiB reserved but unallocated against a peak of 2.87 in the two gpt-oss failures)."""
+DESKTOP_BYTES = int(1.25 * GIB)
+"""A desktop's share, kept clear: of an RTX 3090 1.47 GiB were taken that nvidia-smi named nobody for, where a
+launch at 0.90 failed in the sampler's warm-up and one at 0.86 started."""
+DESKTOP_CLASSES = frozenset({"consumer", "laptop"})
+
 ROCM_BYTES = int(1.2 * GIB)
 """hipBLASLt and Triton on ROCm take 0.5-3 GiB more (9 logs of R9700, RX 9070 XT, MI300X); not calibrated."""
 
@@ -121,6 +126,16 @@ def outside_budget_bytes(launch: Launch) -> int:
     uncounted = max(0, graphs.actual_bytes - graphs.subtracted_bytes)
     fragmented = int(FRAGMENTED_SHARE * activation_peak_bytes(launch))
     return uncounted + block_table_bytes(launch) + penalties + fragmented + SAFETY_BYTES
+
+
+def unseen_tenants_bytes(gpu: GPUInfo) -> int:
+    """What a desktop may yet take of a consumer card that wasn't looked at (no index: a what-if card).
+
+    A start-up risk, never part of a term.
+    """
+    if gpu.index is not None or gpu.klass not in DESKTOP_CLASSES:
+        return 0
+    return max(0, DESKTOP_BYTES - gpu.memory_used_bytes)
 
 
 def load_transient_bytes(launch: Launch, weights: RankWeights | None = None) -> int:

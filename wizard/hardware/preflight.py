@@ -33,6 +33,13 @@ NCCL_SHM_BYTES = 33 * MIB
 """What NCCL maps in /dev/shm per GPU pair when peer access is off; its own errors name 33030528 bytes."""
 
 
+CUDA13_SINCE = (0, 20)
+"""vLLM's default wheel and image are built for CUDA 13.0 since 0.20.0, for 12.9 before."""
+
+CUDA13_DRIVER = "580"
+"""The first driver branch for CUDA 13 (NVIDIA CUDA 13.0 release notes)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One thing looked at before the start."""
@@ -61,16 +68,19 @@ def checks(
     model_bytes: int,
     port: int = 8000,
     *,
+    vllm_version: str | None = None,
     environment: Mapping[str, str] | None = None,
     root: Path = Path("/"),
 ) -> list[Check]:
     """The pre-flight list for serving on `machine` here.
 
     `model_bytes` is what is yet to be downloaded and loaded; `root` is where /proc, /dev/shm and /etc are
-    looked up. Touches disk and a socket, so it belongs in a worker.
+    looked up. `vllm_version` is the targeted one (`None`: the newest). Touches disk and a socket, so it
+    belongs in a worker.
     """
     env = os.environ if environment is None else environment
     looks: tuple[Callable[[], Check | None], ...] = (
+        lambda: _driver(machine, vllm_version),
         lambda: _ram(machine, model_bytes, root),
         lambda: _cpus(machine, root),
         lambda: _disk(model_bytes, env),
@@ -80,6 +90,24 @@ def checks(
         lambda: _port(port),
     )
     return [check for look in looks if (check := look()) is not None]
+
+
+def _driver(machine: Machine, vllm_version: str | None) -> Check | None:
+    if machine.vendor != "nvidia" or machine.cuda is None:
+        return None
+    found = f"Driver {machine.driver or '?'} serves CUDA up to {machine.cuda}."
+    supported = tuple(int(part) for part in machine.cuda.split("."))
+    wanted = tuple(int(part) for part in (vllm_version or "999").split("."))
+    if wanted >= CUDA13_SINCE and supported < (13, 0):
+        return Check(
+            "driver",
+            "Driver",
+            "warn",
+            found,
+            f"vLLM's default wheel and image need CUDA 13: update to driver {CUDA13_DRIVER} or later, "
+            "or take the cu129 wheel or image.",
+        )
+    return Check("driver", "Driver", "ok", found)
 
 
 def _ram(machine: Machine, model_bytes: int, root: Path) -> Check | None:

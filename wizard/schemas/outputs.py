@@ -148,6 +148,13 @@ class GPUInfo:
     arch: str | None = None
 
     @property
+    def device_id(self) -> str | None:
+        """What CUDA_VISIBLE_DEVICES and docker take: the index, or the UUID of a MIG instance."""
+        if self.mig_profile is not None and self.uuid is not None:
+            return self.uuid
+        return None if self.index is None else str(self.index)
+
+    @property
     def vram_mib(self) -> int:
         return self.memory_total_bytes // MIB
 

@@ -9,6 +9,7 @@ Source: vLLM 0.19 and 0.33 `multimodal/encoder_budget.py`, `v1/worker/gpu_model_
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +23,19 @@ AUDIO_KEYS = ("audio_config", "audio_encoder_config", "sound_config")
 PIXEL_BYTES = 2
 """Pixel values are kept in the model's 16-bit dtype."""
 
-ENCODER_COPIES = 4.0
-"""Hidden states alive at once in an encoder layer, QKV among them (read off the block: x, qkv, out)."""
+RESIDUAL_COPIES = 2
+"""Hidden states of a block's input and norm."""
+ATTENTION_COPIES = 8
+"""Fused QKV, its three parts made contiguous, two rotated ones: alive at once in an encoder's attention."""
+MLP_WIDTHS = 3
+"""Gate and up side by side and their product."""
 
 DYNAMIC_ITEM_TOKENS = 16384
-"""Largest item of encoders that take any resolution (Qwen2-VL and later: 16384 tokens by their processors)."""
+"""Largest image of encoders that take any resolution: what the processors of Qwen2-VL and its heirs allow."""
+
+VIDEO_STEPS = {"qwen2_vl": 7, "qwen2_5_vl": 7}
+"""Temporal steps of the dummy video, each as large as the largest image: 14 frames, two per step
+(`model_executor/models/qwen2_vl.py` `_MAX_FRAMES_PER_VIDEO`); fewer where max_model_len holds fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +45,23 @@ class Encoder:
     hidden: int
     intermediate: int
     patch: int
+    temporal: int
+    """Frames of one patch."""
     merge: int
     """Patches along one edge that become one token."""
     image: int
-    """Edge of the largest square item, pixels; 0 where any resolution goes."""
+    """Edge of the largest square item, pixels; 0 where any resolution goes, or the config doesn't say."""
+    dynamic: bool
+    """Any resolution goes."""
+    video_steps: int
+    """Steps of the largest dummy video; 0 where an image is the largest item."""
 
-    @property
-    def item_tokens(self) -> int:
-        """Tokens of the largest item."""
-        if self.image == 0:
-            return DYNAMIC_ITEM_TOKENS
-        return max(1, (self.image // (self.patch * self.merge)) ** 2)
+    def item_tokens(self, max_model_len: int) -> int:
+        """Tokens of the largest item; 1 where the config doesn't say, so that items fill any batch."""
+        if not self.dynamic:
+            return max(1, (self.image // (self.patch * self.merge)) ** 2)
+        steps = max(1, min(self.video_steps, max_model_len // DYNAMIC_ITEM_TOKENS))
+        return steps * DYNAMIC_ITEM_TOKENS
 
 
 def vision_encoder(metadata: ModelMetadata) -> Encoder | None:
@@ -54,18 +69,31 @@ def vision_encoder(metadata: ModelMetadata) -> Encoder | None:
     config = _nested(metadata.config, VISION_KEYS)
     if config is None:
         return None
-    hidden = _number(config, "hidden_size", "embed_dim", "width")
+    hidden = _number(config, "embed_dim", "hidden_size", "width")
     patch = _number(config, "patch_size")
     if not hidden or not patch:
         return None
-    merge = _number(config, "spatial_merge_size") or _number(metadata.config, "spatial_merge_size") or 1
+    temporal = _number(config, "temporal_patch_size")
+    image = 0 if temporal else _number(config, "image_size")
     return Encoder(
         hidden=hidden,
         intermediate=_number(config, "intermediate_size") or 4 * hidden,
         patch=patch,
-        merge=merge,
-        image=_number(config, "image_size"),
+        temporal=max(1, temporal),
+        merge=_merge(metadata.config, config, image // patch),
+        image=image,
+        dynamic=temporal > 0,
+        video_steps=VIDEO_STEPS.get(metadata.model_type, 0),
     )
+
+
+def _merge(config: Mapping[str, Any], vision: Mapping[str, Any], patches: int) -> int:
+    """Patches along one edge of a token: said outright, or by the tokens of an image (Gemma 3)."""
+    said = _number(vision, "spatial_merge_size") or _number(config, "spatial_merge_size")
+    tokens = _number(config, "mm_tokens_per_image")
+    if not said and tokens and patches:
+        said = round(patches / math.sqrt(tokens))
+    return max(1, said)
 
 
 def is_multimodal(metadata: ModelMetadata) -> bool:
@@ -83,19 +111,22 @@ def takes_items(launch: Launch) -> bool:
 
 def encoder_tokens(launch: Launch, encoder: Encoder) -> int:
     """Tokens of one profiled batch: whole items up to max_num_batched_tokens, at least one."""
-    budget = max(launch.max_num_batched_tokens, encoder.item_tokens)
-    return budget // encoder.item_tokens * encoder.item_tokens
+    item = encoder.item_tokens(launch.max_model_len)
+    return max(launch.max_num_batched_tokens, item) // item * item
 
 
 def encoder_peak_bytes(launch: Launch) -> int:
-    """Peak of the encoder's own forward pass; it competes with the language model's and the sampler's."""
+    """Peak of the encoder's own forward pass; it competes with the language model's and the sampler's.
+
+    Read off the blocks of the Qwen2.5-VL and SigLIP towers; no log shows it by itself.
+    """
     encoder = vision_encoder(launch.metadata)
     if encoder is None or not takes_items(launch) or launch.config.skip_mm_profiling:
         return 0
-    tokens = encoder_tokens(launch, encoder)
-    patches = tokens * encoder.merge**2
+    patches = encoder_tokens(launch, encoder) * encoder.merge**2
     tp = 1 if launch.config.mm_encoder_tp_mode == "data" else launch.tp
-    per_patch = ENCODER_COPIES * encoder.hidden + 2 * encoder.intermediate / tp
+    inner = max(ATTENTION_COPIES * encoder.hidden, MLP_WIDTHS * encoder.intermediate)
+    per_patch = RESIDUAL_COPIES * encoder.hidden + inner / tp
     return int(patches * per_patch * launch.dtype_bytes)
 
 
@@ -106,12 +137,13 @@ def held_encoder_bytes(launch: Launch) -> int:
     """
     if not takes_items(launch) or launch.config.skip_mm_profiling:
         return 0
-    outputs = launch.max_num_batched_tokens * launch.metadata.hidden_size * launch.dtype_bytes
+    hidden = launch.metadata.hidden_size * launch.dtype_bytes
     encoder = vision_encoder(launch.metadata)
     if encoder is None:
-        return outputs
-    patches = encoder_tokens(launch, encoder) * encoder.merge**2
-    return outputs + patches * 3 * encoder.patch**2 * PIXEL_BYTES
+        return launch.max_num_batched_tokens * hidden
+    tokens = encoder_tokens(launch, encoder)
+    pixels = 3 * encoder.patch**2 * encoder.temporal * PIXEL_BYTES
+    return max(tokens, launch.max_num_batched_tokens) * hidden + tokens * encoder.merge**2 * pixels
 
 
 def _nested(config: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any] | None:

@@ -1,0 +1,1 @@
+"""The forecast against measured vLLM runs: `python -m tests.accuracy_perf`."""

@@ -122,7 +122,7 @@ def test_mig_instances_are_devices(detect_with: Detect) -> None:
     assert small["tflops_bf16"] == pytest.approx(989 / 7, abs=0.1)
     assert big["nvlink_gb_s"] is None
     assert whole["nvml_total_bytes"] == 81559 * MIB
-    assert any("GPUs differ" in warning for warning in machine["warnings"])
+    assert any("serve alone" in warning for warning in machine["warnings"])
 
 
 def test_mig_uuid_in_cuda_visible_devices(detect_with: Detect) -> None:
@@ -258,3 +258,8 @@ def test_cuda_visible_devices(detect_with: Detect, value: str, indices: list[int
     )
     assert [card["index"] for card in machine["gpus"]] == indices
     assert (machine["why_none"] is None) == bool(indices)
+
+
+def test_different_cards_are_named(detect_with: Detect) -> None:
+    machine = detect_with(HEAD + "gpus 2\np2p all 5\nancestor all 50\n" + h100(0) + rtx3090(1))
+    assert any("GPUs differ" in warning and "RTX 3090" in warning for warning in machine["warnings"])

@@ -8,7 +8,9 @@ import pytest
 
 from wizard.errors import HardwareError
 from wizard.hardware import resolve_hardware, what_if
+from wizard.hardware.catalogue import find
 from wizard.hardware.detect import Machine, recommend_tensor_parallel
+from wizard.hardware.resolve import machines
 from wizard.hardware.topology import read
 from wizard.schemas.inputs import HardwareInput, Interconnect
 from wizard.schemas.outputs import GIB, GPUInfo
@@ -76,6 +78,41 @@ def test_nvlink_counts_only_where_it_joins_all_chosen() -> None:
     assert all(
         gpu.nvlink_gb_s is None for gpu in resolve(device_ids=("0", "1"), interconnect=Interconnect.PCIE)
     )
+
+
+def slices(*sizes_gib: int) -> tuple[GPUInfo, ...]:
+    return tuple(
+        replace(CARD, index=0, uuid=f"MIG-{size}", mig_profile=f"1g.{size}gb", memory_total_bytes=size * GIB)
+        for size in sizes_gib
+    )
+
+
+def test_of_mig_instances_the_roomiest_serves() -> None:
+    sliced = Machine(gpus=slices(10, 40, 20))
+    assert [gpu.mig_profile for gpu in resolve_hardware(HardwareInput(), detector=lambda: sliced)] == [
+        "1g.40gb"
+    ]
+    chosen = HardwareInput(device_ids=("MIG-20",))
+    assert [gpu.device_id for gpu in resolve_hardware(chosen, detector=lambda: sliced)] == ["MIG-20"]
+
+
+def test_whole_gpus_come_before_mig_instances() -> None:
+    mixed = Machine(gpus=(*slices(10), replace(CARD, index=1)))
+    assert [gpu.device_id for gpu in resolve_hardware(HardwareInput(), detector=lambda: mixed)] == ["1"]
+
+
+@pytest.mark.parametrize("fields", [{"device_ids": ("MIG-10", "MIG-20")}, {"gpus": 2}])
+def test_mig_instances_are_not_joined(fields: dict[str, object]) -> None:
+    sliced = Machine(gpus=slices(10, 20))
+    with pytest.raises(HardwareError, match="single one"):
+        resolve_hardware(HardwareInput.model_validate(fields), detector=lambda: sliced)
+
+
+def test_machines_to_name_are_cheapest_first_and_found_by_name() -> None:
+    named = machines()
+    assert len(named) >= 6
+    assert named[0].name == "NVIDIA L4"
+    assert [find(gpu.name).info() for gpu in named] == list(named)
 
 
 def test_what_if_is_so_many_of_one_card() -> None:

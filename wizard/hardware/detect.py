@@ -127,6 +127,11 @@ def _machine(vendor: Vendor, reading: Reading, env: Mapping[str, str]) -> Machin
     why_none = None
     if not kept:
         why_none = chosen.warning or "The driver runs, but shows no GPU; check `nvidia-smi -L`."
+    elif len(kept) > 1 and any(gpu.mig_profile for gpu in kept):
+        warnings.append(
+            "MIG instances serve alone, NCCL joins none of them: a plan takes the whole GPUs, "
+            "else the instance with most room, unless another is chosen."
+        )
     elif (mixed := topology.smallest(kept)[1]) is not None:
         warnings.append(mixed)
     return Machine(

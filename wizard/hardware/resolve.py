@@ -67,8 +67,17 @@ def machines() -> tuple[GPUInfo, ...]:
     return tuple(sorted(named, key=lambda gpu: gpu.usd_per_hour or gpu.vram_gib / 20))
 
 
+def _joinable(found: Sequence[GPUInfo]) -> list[int]:
+    """Without a choice: all whole GPUs; among MIG instances, which can't be joined, the one with most room."""
+    whole = [position for position, gpu in enumerate(found) if gpu.mig_profile is None]
+    if whole or not found:
+        return whole
+    room = [gpu.memory_total_bytes - gpu.memory_used_bytes for gpu in found]
+    return [room.index(max(room))]
+
+
 def _chosen(found: Sequence[GPUInfo], hardware: HardwareInput) -> list[int]:
-    positions = list(range(len(found)))
+    positions = _joinable(found)
     if hardware.device_ids is not None:
         positions = []
         for entry in hardware.device_ids:
@@ -83,6 +92,8 @@ def _chosen(found: Sequence[GPUInfo], hardware: HardwareInput) -> list[int]:
         if not positions:
             raise HardwareError("No GPU is selected; tick at least one.")
     wanted = hardware.gpus
+    if max(len(positions), wanted or 1) > 1 and any(found[position].mig_profile for position in positions):
+        raise HardwareError("A MIG instance serves alone, NCCL joins none of them; choose a single one.")
     if wanted is None or wanted == len(positions):
         return positions
     if wanted > len(positions):

@@ -1,0 +1,299 @@
+"""`VLLMConfig` -> the flags of one vLLM version, with equivalents where it lacks one.
+
+Nothing leaves here that the version would refuse: a flag or a value that it doesn't know is replaced by
+what means the same there, or left out with a note that the artifacts show as a comment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wizard.errors import WizardError
+from wizard.schemas.outputs import VLLMConfig
+from wizard.vllm.flag_values import parse_value
+from wizard.vllm.flags import Flag, FlagTable, flag_table
+from wizard.vllm.serve_args import validate_extra_args
+from wizard.vllm.serve_config import FIELD_FLAGS
+
+FIRST = (
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "data_parallel_size",
+    "max_model_len",
+    "gpu_memory_utilization",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+)
+"""Written first, because they are what people change."""
+
+ALWAYS = frozenset({"gpu_memory_utilization", "max_model_len", "max_num_seqs", "max_num_batched_tokens"})
+"""Written also where they equal the default: the plan's figures rest on them."""
+
+ELSEWHERE = frozenset({"swap_space", "nnodes", "cudagraph_mode"})
+"""Never written from the field alone: removed from vLLM, per node, or a key of another flag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One flag with its values."""
+
+    flag: str
+    values: tuple[str, ...] = ()
+    why: str = ""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """As typed on a command line: a value that looks like a flag is attached with `=`."""
+        if len(self.values) == 1 and self.values[0].startswith("-"):
+            return (f"{self.flag}={self.values[0]}",)
+        return (self.flag, *self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class ServeArguments:
+    """A `vllm serve` command of one version."""
+
+    version: str
+    model: str
+    arguments: tuple[Argument, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+    """Variables that stand for a flag this version doesn't have yet."""
+    notes: tuple[str, ...] = ()
+    """What was replaced or left out, and why."""
+
+    @property
+    def words(self) -> list[str]:
+        """`vllm serve MODEL --flag value ...`"""
+        return ["vllm", "serve", self.model, *(word for each in self.arguments for word in each.words)]
+
+    def with_arguments(self, *extra: Argument) -> ServeArguments:
+        """The same command with `extra` at the end, each replacing an earlier one of the same flag."""
+        replaced = {each.flag for each in extra}
+        kept = tuple(each for each in self.arguments if each.flag not in replaced)
+        return ServeArguments(self.version, self.model, (*kept, *extra), self.environment, self.notes)
+
+    def without(self, *flags: str) -> ServeArguments:
+        """The same command without some flags."""
+        kept = tuple(each for each in self.arguments if each.flag not in flags)
+        return ServeArguments(self.version, self.model, kept, self.environment, self.notes)
+
+    def value(self, flag: str) -> str | None:
+        """The first value given to a flag."""
+        return next((each.values[0] for each in self.arguments if each.flag == flag and each.values), None)
+
+
+@dataclass(slots=True)
+class _Draft:
+    config: VLLMConfig
+    table: FlagTable
+    arguments: dict[str, Argument] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def put(self, flag: str, *values: object, why: str = "") -> None:
+        self.arguments[flag] = Argument(flag, tuple(_text(value) for value in values), why)
+
+    def leave_out(self, flag: str, value: object, reason: str) -> None:
+        self.notes.append(f"{flag} {_text(value)} is left out: {reason}.")
+
+
+def serve_arguments(
+    config: VLLMConfig, version: str, extra: Sequence[Argument] = (), *, model: str | None = None
+) -> ServeArguments:
+    """The command that starts `config` on vLLM `version`, with `extra` flags at the end.
+
+    `extra` flags that the version doesn't have are left out with a note, as is any value it refuses.
+    Raises WizardError where `config.extra_args` hold something that the version refuses.
+    """
+    table = flag_table(version)
+    draft = _Draft(config, table)
+    fields = [*FIRST, *(name for name in FIELD_FLAGS if name not in FIRST)]
+    for name in fields:
+        if name not in ELSEWHERE:
+            _field(name, draft)
+    _compilation(draft)
+    for argument in extra:
+        if argument.flag not in table:
+            draft.leave_out(
+                argument.flag, " ".join(argument.values), table.unknown(argument.flag).rstrip(".")
+            )
+        elif _legal(table.flags[argument.flag], argument.values, version):
+            draft.arguments.setdefault(argument.flag, argument)
+        else:
+            draft.leave_out(
+                argument.flag, " ".join(argument.values), f"vLLM {version} doesn't know that value"
+            )
+    typed = _typed(validate_extra_args(config.extra_args, version=version), table)
+    for argument in typed:
+        draft.arguments[argument.flag] = argument
+    return ServeArguments(
+        version=version,
+        model=literal_model(model or config.model),
+        arguments=tuple(draft.arguments.values()),
+        environment=tuple(draft.environment.items()),
+        notes=tuple(draft.notes),
+    )
+
+
+def literal_model(model: str) -> str:
+    """A directory whose name begins with a dash would be read as a flag; `./` in front means the same."""
+    return f"./{model}" if model.startswith("-") else model
+
+
+def _field(name: str, draft: _Draft) -> None:
+    value = getattr(draft.config, name)
+    flag_name = FIELD_FLAGS[name]
+    default = VLLMConfig.model_fields[name].default
+    if value is None or (value == default and name not in ALWAYS):
+        return
+    if name == "trust_remote_code" and value is not True:
+        return
+    equivalent = EQUIVALENTS.get(name)
+    flag = draft.table.get(flag_name)
+    if equivalent is not None and equivalent(draft, value, flag):
+        return
+    why = draft.config.explanations.get(name, "")
+    if flag is None:
+        draft.leave_out(flag_name, value, draft.table.unknown(flag_name).rstrip("."))
+    elif flag.kind in {"bool", "switch"}:
+        _boolean(flag, bool(value), why, draft)
+    elif flag.default is not None and value == flag.default and name not in ALWAYS:
+        return
+    elif not _legal(flag, (_text(value),), draft.table.version):
+        draft.leave_out(flag_name, value, f"vLLM {draft.table.version} doesn't know that value")
+    else:
+        draft.put(flag_name, value, why=why)
+
+
+def _boolean(flag: Flag, value: bool, why: str, draft: _Draft) -> None:
+    if value == flag.default:
+        return
+    if value:
+        draft.put(flag.name, why=why)
+    elif flag.off is not None:
+        draft.put(flag.off, why=why)
+
+
+def _legal(flag: Flag, values: Sequence[str], version: str) -> bool:
+    try:
+        for value in values:
+            parse_value(flag, value, version=version)
+    except WizardError:
+        return False
+    return True
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return str(value)
+
+
+def _typed(words: Sequence[str], table: FlagTable) -> list[Argument]:
+    """Validated extra arguments, grouped by flag."""
+    found: list[Argument] = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option in table.options:
+            found.append(Argument(option, (value,) if equals else ()))
+        else:
+            last = found.pop()
+            found.append(Argument(last.flag, (*last.values, word)))
+    return found
+
+
+def _compilation(draft: _Draft) -> None:
+    """`cudagraph_mode` is a key of --compilation-config in every version."""
+    mode = draft.config.cudagraph_mode
+    if mode is None:
+        return
+    flag = draft.table.flags["--compilation-config"]
+    if "cudagraph_mode" in flag.keys:
+        draft.put(
+            "--compilation-config.cudagraph_mode",
+            mode,
+            why=draft.config.explanations.get("cudagraph_mode", ""),
+        )
+    else:
+        draft.leave_out(
+            "--compilation-config.cudagraph_mode", mode, f"vLLM {draft.table.version} has no such key"
+        )
+
+
+def _attention_backend(draft: _Draft, value: Any, flag: Flag | None) -> bool:
+    """An environment variable until 0.12."""
+    if flag is not None:
+        return False
+    draft.environment["VLLM_ATTENTION_BACKEND"] = str(value)
+    draft.notes.append(
+        f"The attention backend is set by VLLM_ATTENTION_BACKEND: vLLM {draft.table.version} has no flag."
+    )
+    return True
+
+
+def _optimization_level(draft: _Draft, value: Any, flag: Flag | None) -> bool:
+    """Level 0 compiles and captures nothing, which is --enforce-eager in every version."""
+    if flag is not None:
+        return False
+    if value == 0:
+        draft.put("--enforce-eager", why="optimisation level 0 in newer versions")
+    else:
+        draft.leave_out(
+            "--optimization-level", value, f"in vLLM {draft.table.version} it means something else"
+        )
+    return True
+
+
+def _largest_graph(draft: _Draft, value: Any, flag: Flag | None) -> bool:
+    """`--cuda-graph-sizes N` captured sizes up to N until 0.12."""
+    if flag is not None or "--cuda-graph-sizes" not in draft.table:
+        return False
+    draft.put(
+        "--cuda-graph-sizes", value, why=draft.config.explanations.get("max_cudagraph_capture_size", "")
+    )
+    return True
+
+
+def _language_model_only(draft: _Draft, value: Any, flag: Flag | None) -> bool:
+    """No items of any modality, where the flag doesn't exist yet."""
+    if flag is not None or draft.config.limit_mm_per_prompt:
+        return False
+    draft.put("--limit-mm-per-prompt", {"image": 0, "video": 0, "audio": 0}, why="text only")
+    return True
+
+
+def _automatic_length(draft: _Draft, value: Any, flag: Flag | None) -> bool:
+    """`auto` (-1) came with 0.14; before, leaving the flag out takes the model's own length."""
+    if value != -1:
+        return False
+    if flag is not None and flag.kind == "length":
+        draft.put("--max-model-len", "auto", why=draft.config.explanations.get("max_model_len", ""))
+    else:
+        draft.leave_out("--max-model-len", "auto", f"vLLM {draft.table.version} can't fit it automatically")
+    return True
+
+
+def _kv_cache_dtype(draft: _Draft, value: Any, flag: Flag | None) -> bool:
+    """`float16` and `bfloat16` are the model's own dtype where the version doesn't name them."""
+    if flag is None or value not in {"float16", "bfloat16"} or value in flag.values:
+        return False
+    draft.leave_out(
+        "--kv-cache-dtype", value, "this version stores the cache in the model's dtype by default"
+    )
+    return True
+
+
+EQUIVALENTS: Mapping[str, Callable[[_Draft, Any, Flag | None], bool]] = {
+    "attention_backend": _attention_backend,
+    "optimization_level": _optimization_level,
+    "max_cudagraph_capture_size": _largest_graph,
+    "language_model_only": _language_model_only,
+    "max_model_len": _automatic_length,
+    "kv_cache_dtype": _kv_cache_dtype,
+}
+"""Fields that some version spells differently; the function returns False to go the plain way."""

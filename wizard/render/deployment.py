@@ -1,0 +1,207 @@
+"""Everything that the artifacts of one plan have in common, decided once.
+
+Pure but for `local_directory`, which makes a relative model path absolute: a unit or a container has
+another working directory.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from wizard.planning.launch import is_pooling
+from wizard.render.arguments import Argument, ServeArguments, serve_arguments
+from wizard.render.escaping import kubernetes_name
+from wizard.render.families import FamilyFlags, family_flags
+from wizard.render.images import Image, vllm_image
+from wizard.schemas.inputs import PlanRequest
+from wizard.schemas.outputs import GIB, Plan, VLLMConfig
+from wizard.vllm.versions import parse_version
+
+DEFAULT_PORT = 8000
+CONTAINER_PORT = 8000
+"""vLLM's own default, kept inside containers; the published port is chosen outside."""
+
+CONTAINER_MODEL = "/model"
+"""Where a model directory of the host is mounted."""
+
+LOOPBACK = "127.0.0.1"
+EVERY_ADDRESS = "0.0.0.0"
+
+COMPILE_SECONDS = 300
+"""Allowed for torch.compile, kernel warm-up and graph capture of a first start (logs: 40-180 s)."""
+
+DOWNLOAD_BYTES_PER_SECOND = 100_000_000
+DISK_BYTES_PER_SECOND = 500_000_000
+"""Assumed when weights come from the hub, or from a disk: deliberately slow, a probe only waits longer."""
+
+READY_TIMEOUT_SINCE = (0, 14, 0)
+"""VLLM_ENGINE_READY_TIMEOUT_S exists since then (vllm/envs.py); its default is 600 s."""
+
+READY_TIMEOUT_DEFAULT = 600
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Deployment:
+    """A plan on its way into files."""
+
+    plan: Plan
+    request: PlanRequest
+    version: str
+    host: str
+    port: int
+    command: ServeArguments
+    """Run directly on the machine."""
+    container_command: ServeArguments
+    """Run in a container: every address, the container's port, a mounted model."""
+    family: FamilyFlags
+    model_directory: str | None
+    """Absolute path on the host, when the model is a directory."""
+    served_name: str
+    image: Image
+    device_ids: tuple[str, ...]
+    """GPUs of a node to use, as CUDA_VISIBLE_DEVICES takes them; empty: all of them."""
+    gpus_per_node: int
+    """What one engine uses on one node."""
+    nodes: int
+    start_seconds: int
+    """A generous time from start to the first healthy answer."""
+    pooling: bool
+    name: str
+    """For services, units and Kubernetes objects."""
+
+    @property
+    def replicas(self) -> int:
+        return self.plan.replicas
+
+    @property
+    def weights_bytes(self) -> int:
+        """Of the whole model, as stored on the GPUs."""
+        return self.plan.feasibility.per_gpu.weights_bytes * self.gpus_per_node * self.nodes
+
+    @property
+    def shm_gib(self) -> int:
+        """Shared memory that NCCL and the workers' queues get: 2 GiB a GPU, at least 4 (vLLM docs: 2-16)."""
+        return max(4, 2 * self.gpus_per_node)
+
+    @property
+    def cache_gib(self) -> int:
+        """Disk for the weights with room for a second revision's leftovers."""
+        return max(20, math.ceil(self.weights_bytes * 1.2 / GIB / 10) * 10 + 10)
+
+    @property
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Variables that the command needs besides secrets."""
+        ready: tuple[tuple[str, str], ...] = ()
+        if self.start_seconds > READY_TIMEOUT_DEFAULT and parse_version(self.version) >= READY_TIMEOUT_SINCE:
+            ready = (("VLLM_ENGINE_READY_TIMEOUT_S", str(self.start_seconds)),)
+        return (*self.command.environment, *ready)
+
+    @property
+    def base_url(self) -> str:
+        """Where a client on the same machine finds the server."""
+        return f"http://{url_host(self.host)}:{self.port}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader of any artifact should know."""
+        return (*self.command.notes, *self.family.notes)
+
+    def replica_devices(self, index: int) -> tuple[str, ...]:
+        """GPUs of one replica on a node."""
+        first = index * self.gpus_per_node
+        devices = self.device_ids or tuple(
+            str(number) for number in range(self.replicas * self.gpus_per_node)
+        )
+        return devices[first : first + self.gpus_per_node]
+
+
+def deployment(
+    plan: Plan, request: PlanRequest, *, host: str = LOOPBACK, port: int = DEFAULT_PORT
+) -> Deployment:
+    """What all artifacts of `plan` share. Raises WizardError where an extra flag is not legal."""
+    config = plan.config
+    directory = local_directory(config.model) if plan.model.source == "path" else None
+    family = family_flags(
+        plan.model.architecture,
+        plan.model.id,
+        plan.vllm_version,
+        limit_multimodal=config.limit_mm_per_prompt is None and not config.language_model_only,
+    )
+    pooling = is_pooling(plan.model.architecture) or "pooling" in config.extra_args
+    if pooling:
+        family = FamilyFlags(None)
+    typed = {word.partition("=")[0] for word in config.extra_args}
+    wanted = [argument for argument in family.arguments if argument.flag not in typed]
+    served = PurePosixPath(directory).name if directory else config.model
+    if directory and "--served-model-name" not in typed:
+        wanted.append(Argument("--served-model-name", (served,), "clients ask for this name"))
+    config = pinned(plan)
+    command = serve_arguments(config, plan.vllm_version, wanted, model=directory)
+    container = serve_arguments(
+        config, plan.vllm_version, wanted, model=CONTAINER_MODEL if directory else None
+    )
+    nodes = config.nnodes
+    per_node = max(1, math.ceil(config.world_size / nodes))
+    weights = plan.feasibility.per_gpu.weights_bytes * per_node * nodes
+    pace = DISK_BYTES_PER_SECOND if directory else DOWNLOAD_BYTES_PER_SECOND
+    start_seconds = math.ceil((COMPILE_SECONDS + weights / pace) / 60) * 60
+    return Deployment(
+        plan=plan,
+        request=request,
+        version=plan.vllm_version,
+        host=host,
+        port=port,
+        command=listening(command, host, port),
+        container_command=listening(container, EVERY_ADDRESS, CONTAINER_PORT),
+        family=family,
+        model_directory=directory,
+        served_name=command.value("--served-model-name") or served,
+        image=vllm_image(plan.vllm_version, vendor=plan.gpus[0].vendor, driver=plan.gpus[0].driver_version),
+        device_ids=chosen_devices(plan, request, per_node * plan.replicas),
+        gpus_per_node=per_node,
+        nodes=nodes,
+        start_seconds=start_seconds,
+        pooling=pooling,
+        name=kubernetes_name(plan.model.id),
+    )
+
+
+def pinned(plan: Plan) -> VLLMConfig:
+    """The config with its revision: the commit that the plan read; a directory has none."""
+    revision = None if plan.model.source == "path" else plan.config.revision or plan.model.revision
+    if revision == plan.config.revision:
+        return plan.config
+    return plan.config.model_copy(update={"revision": revision})
+
+
+def listening(command: ServeArguments, host: str, port: int) -> ServeArguments:
+    """The command with its address; the port is left out where it is vLLM's own default."""
+    extra = [Argument("--host", (host,), "where it listens")]
+    if port != DEFAULT_PORT:
+        extra.append(Argument("--port", (str(port),)))
+    return command.with_arguments(*extra)
+
+
+def local_directory(model: str) -> str:
+    """An absolute path: units and containers start elsewhere."""
+    return str(Path(model).expanduser().absolute())
+
+
+def chosen_devices(plan: Plan, request: PlanRequest, needed: int) -> tuple[str, ...]:
+    """The GPUs to use, when the choice matters: those asked for, else the least used of the detected ones."""
+    if request.hardware.device_ids:
+        return request.hardware.device_ids[:needed]
+    indices = [gpu.index for gpu in plan.gpus]
+    if None in indices or needed >= len(plan.gpus):
+        return ()
+    free_first = sorted(plan.gpus, key=lambda gpu: gpu.memory_used_bytes)[:needed]
+    return tuple(str(index) for index in sorted(gpu.index for gpu in free_first if gpu.index is not None))
+
+
+def url_host(host: str) -> str:
+    """The host part of a URL for a client on this machine."""
+    if host in {EVERY_ADDRESS, "::", ""}:
+        return LOOPBACK
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,72 @@
+"""What every artifact says about itself: model, GPUs, version, prediction, and how to make it again."""
+
+from __future__ import annotations
+
+from wizard.render.deployment import Deployment
+from wizard.render.escaping import comment
+from wizard.text import count, gib, plural, printable
+
+PROFILE = "profile.yaml"
+VERDICTS = {
+    "fits": "fits",
+    "tight": "tight: it starts, but read the warnings of the plan",
+    "wont_start": "won't start",
+}
+
+
+def header(deployment: Deployment, title: str, *more: str) -> str:
+    """Comment lines for the formats that begin a comment with `#`."""
+    return comment("\n".join(header_lines(deployment, title, *more)))
+
+
+def header_lines(deployment: Deployment, title: str, *more: str) -> list[str]:
+    """The header as plain lines; `more` are sentences of the artifact itself."""
+    plan = deployment.plan
+    feasibility, model = plan.feasibility, plan.model
+    memory, cache = feasibility.per_gpu, feasibility.kv_cache
+    revision = f" @ {model.revision}" if model.revision else ""
+    other = memory.non_torch_bytes + memory.outside_budget_bytes
+    lines = [
+        f"{title} for {printable(model.id)}{printable(revision)}",
+        "",
+        f"GPUs        {machine(deployment)}",
+        f"vLLM        {deployment.version}",
+        f"Verdict     {VERDICTS[feasibility.verdict]}",
+        f"Memory      {gib(memory.total_bytes)} GiB per GPU: weights {gib(memory.weights_bytes)}, "
+        f"activations {gib(memory.activation_peak_bytes)}, graphs {gib(memory.cuda_graphs_bytes)}, "
+        f"other {gib(other)}, KV cache {gib(memory.kv_cache_available_bytes)}",
+        f"Concurrency {count(cache.tokens)} tokens of KV cache: "
+        f"{cache.max_concurrency:.2f} requests of {count(feasibility.max_model_len)} tokens at once",
+        f"Again       vllm-wizard-tui export --profile {PROFILE} -o DIRECTORY",
+    ]
+    if feasibility.error:
+        lines.append(f"Error       {printable(feasibility.error)}")
+    if more:
+        lines += ["", *more]
+    return lines
+
+
+def machine(deployment: Deployment) -> str:
+    """`2 x NVIDIA H100 80GB HBM3`, with nodes and replicas where there are several."""
+    gpu = deployment.plan.gpus[0]
+    text = f"{deployment.gpus_per_node} x {printable(gpu.catalogue_name or gpu.name)}"
+    if deployment.nodes > 1:
+        text += f" on each of {deployment.nodes} nodes"
+    if deployment.replicas > 1:
+        text += f", {plural(deployment.replicas, 'replica')}"
+    return text
+
+
+def explanations(deployment: Deployment) -> list[str]:
+    """Why each written flag has its value, and what was replaced or left out."""
+    lines = [
+        f"{' '.join(argument.words)}: {argument.why}"
+        for argument in deployment.command.arguments
+        if argument.why
+    ]
+    lines += deployment.notes
+    if deployment.plan.config.trust_remote_code:
+        lines.append(
+            "--trust-remote-code runs Python code that comes with the model, with the rights of the server."
+        )
+    return lines

@@ -1,0 +1,251 @@
+"""smoke.sh, bench.sh and .env.example: is it up, does it answer, how fast is it."""
+
+from __future__ import annotations
+
+import json
+
+from wizard.render.commands import LOAD_ENVIRONMENT
+from wizard.render.deployment import Deployment
+from wizard.render.escaping import shell_lines, shell_word
+from wizard.render.header import header
+from wizard.schemas.outputs import Estimate, PerfEstimate
+from wizard.text import span
+from wizard.vllm.versions import parse_version
+
+REQUESTS_PER_SLOT = 4
+"""Benchmark requests per concurrent one: the first wave fills the batch, three more are measured full."""
+
+MOST_BENCH_REQUESTS = 1000
+SMOKE_TOKENS = 64
+
+WAIT = """\
+command -v curl > /dev/null || { echo "curl is missing; install it first." >&2; exit 2; }
+
+authorization() {
+  if [ -n "${VLLM_API_KEY:-}" ]; then
+    printf 'header = "Authorization: Bearer %s"\\n' "$VLLM_API_KEY"
+  fi
+}
+
+wait_until_healthy() {
+  local deadline=$((SECONDS + timeout))
+  until curl --silent --fail --output /dev/null --max-time 5 "$base_url/health"; do
+    if [ "$SECONDS" -ge "$deadline" ]; then
+      echo "$base_url/health did not answer within $timeout s; look at the server's log." >&2
+      exit 1
+    fi
+    sleep 1
+  done
+}
+"""
+"""The key reaches curl by a configuration on a pipe, so that no process list shows it."""
+
+
+def smoke_script(deployment: Deployment) -> str:
+    """smoke.sh: waits for /health, sends one request, prints its speed."""
+    path, body = _smoke_request(deployment)
+    more = f"BASE_URL={deployment.base_url} and TIMEOUT={deployment.start_seconds} can be set by the environment."
+    return f"""\
+#!/usr/bin/env bash
+{header(deployment, "First request", more)}
+set -euo pipefail
+
+{LOAD_ENVIRONMENT}
+base_url="${{BASE_URL:-{deployment.base_url}}}"
+timeout="${{TIMEOUT:-{deployment.start_seconds}}}"
+
+{WAIT}
+echo "Waiting for $base_url ..."
+wait_until_healthy
+body={shell_word(json.dumps(body))}
+answer="$(curl --silent --show-error --max-time 600 --config <(authorization) \\
+  --header 'Content-Type: application/json' --data "$body" \\
+  --write-out '\\n%{{http_code}} %{{time_total}}' "$base_url{path}")"
+status="${{answer##*$'\\n'}}"
+answer="${{answer%$'\\n'*}}"
+read -r code seconds <<< "$status"
+if [ "$code" != 200 ]; then
+  printf 'The server answered %s: %s\\n' "$code" "$answer" >&2
+  exit 1
+fi
+count() {{ sed -n "s/.*\\"$1\\": *\\([0-9][0-9]*\\).*/\\1/p" <<< "$answer" | head -n 1; }}
+{_smoke_report(deployment)}"""
+
+
+def _smoke_request(deployment: Deployment) -> tuple[str, dict[str, object]]:
+    """Path and body of the one request, by what the model does."""
+    name = deployment.served_name
+    if not deployment.pooling:
+        return "/v1/chat/completions", {
+            "model": name,
+            "messages": [{"role": "user", "content": "Say hello in one short sentence."}],
+            "max_tokens": SMOKE_TOKENS,
+        }
+    if deployment.plan.model.architecture.endswith("ForSequenceClassification"):
+        return "/classify", {"model": name, "input": "vLLM is up."}
+    return "/v1/embeddings", {"model": name, "input": "vLLM is up."}
+
+
+def _smoke_report(deployment: Deployment) -> str:
+    counted = "prompt_tokens" if deployment.pooling else "completion_tokens"
+    return f"""\
+tokens="$(count {counted})"
+printf '%s\\n' "${{answer:0:600}}"
+awk -v tokens="${{tokens:-0}}" -v seconds="$seconds" 'BEGIN {{
+  printf "%d tokens in %.2f s: %.1f tokens/s\\n", tokens, seconds, (seconds > 0 ? tokens / seconds : 0)
+}}'
+"""
+
+
+def bench_script(deployment: Deployment) -> str:
+    """bench.sh: the user's own workload, by `vllm bench serve`, or by curl where vllm isn't installed."""
+    workload = deployment.request.workload
+    requests = min(MOST_BENCH_REQUESTS, max(8, REQUESTS_PER_SLOT * workload.concurrency))
+    shared = round(workload.prompt_tokens * workload.prefix_share)
+    bench = shell_lines(["vllm", "bench", "serve"], _bench_options(deployment, requests, shared))
+    tail = ' \\\n  --base-url "$base_url" "$@"'
+    return f"""\
+#!/usr/bin/env bash
+{header(deployment, "Benchmark", *_expected(deployment))}
+set -euo pipefail
+
+{LOAD_ENVIRONMENT}
+base_url="${{BASE_URL:-{deployment.base_url}}}"
+timeout="${{TIMEOUT:-{deployment.start_seconds}}}"
+
+{WAIT}
+wait_until_healthy
+if command -v vllm > /dev/null; then
+  export OPENAI_API_KEY="${{OPENAI_API_KEY:-${{VLLM_API_KEY:-}}}}"
+{_indented(bench + tail)}
+else
+  echo "vllm is not installed here, so curl sends the requests: {requests}, {workload.concurrency} at once."
+{_indented(_curl_bench(deployment, requests))}
+fi
+{_print_expected(deployment)}"""
+
+
+def _bench_options(deployment: Deployment, requests: int, shared: int) -> list[list[str]]:
+    """Options of `vllm bench serve` that every version since 0.10.2 has (benchmarks/serve.py, datasets)."""
+    workload, config = deployment.request.workload, deployment.plan.config
+    model = deployment.command.model
+    options = [
+        ["--backend", "openai-embeddings" if deployment.pooling else "openai"],
+        ["--endpoint", "/v1/embeddings" if deployment.pooling else "/v1/completions"],
+        [f"--model={model}"] if model.startswith("-") else ["--model", model],
+        ["--dataset-name", "random"],
+        ["--random-input-len", str(workload.prompt_tokens - shared)],
+        *([["--random-prefix-len", str(shared)]] if shared else []),
+        *(
+            []
+            if deployment.pooling
+            else [["--random-output-len", str(workload.gen_tokens)], ["--ignore-eos"]]
+        ),
+        ["--num-prompts", str(requests)],
+        ["--max-concurrency", str(workload.concurrency)],
+        ["--percentile-metrics", "e2el" if deployment.pooling else "ttft,tpot,itl,e2el"],
+    ]
+    if deployment.pooling and parse_version(deployment.version) < (0, 11, 0):
+        options.insert(0, ["--endpoint-type", "openai-embeddings"])
+    if deployment.served_name != model:
+        options.append(["--served-model-name", deployment.served_name])
+    if config.tokenizer:
+        options.append(["--tokenizer", config.tokenizer])
+    if config.trust_remote_code:
+        options.append(["--trust-remote-code"])
+    return options
+
+
+def _curl_bench(deployment: Deployment, requests: int) -> str:
+    """The same load without vllm: words stand for tokens, so prompts are near the wanted length only."""
+    workload = deployment.request.workload
+    body: dict[str, object] = {"model": deployment.served_name}
+    if deployment.pooling:
+        path, key = "/v1/embeddings", "input"
+    else:
+        path, key = "/v1/completions", "prompt"
+        body |= {"max_tokens": workload.gen_tokens, "ignore_eos": True}
+    prefix = json.dumps(body)[:-1]
+    counted = "prompt_tokens" if deployment.pooling else "completion_tokens"
+    return f"""\
+export base_url
+words="$(printf 'word %.0s' $(seq {workload.prompt_tokens}))"
+body={shell_word(prefix)}", \\"{key}\\": \\"$words\\"}}"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+printf '%s' "$body" > "$work/body.json"
+authorization > "$work/curl.conf"
+started="$(date +%s.%N)"
+seq {requests} | xargs -P {workload.concurrency} -I '{{}}' curl --silent --show-error --max-time 3600 \\
+  --config "$work/curl.conf" --header 'Content-Type: application/json' --data "@$work/body.json" \\
+  --output "$work/{{}}.json" --write-out '%{{http_code}}\\n' "$base_url{path}" > "$work/codes"
+ended="$(date +%s.%N)"
+failed="$(grep -vc '^200$' "$work/codes" || true)"
+tokens="$(cat "$work"/[0-9]*.json | grep -o '"{counted}": *[0-9]*' | grep -o '[0-9]*$' \\
+  | awk '{{ sum += $1 }} END {{ print sum + 0 }}')"
+awk -v tokens="$tokens" -v started="$started" -v ended="$ended" -v failed="$failed" 'BEGIN {{
+  seconds = ended - started
+  printf "{requests} requests (%d failed), %d tokens in %.1f s: %.1f tokens/s, %.2f requests/s\\n", \\
+    failed, tokens, seconds, tokens / seconds, {requests} / seconds
+}}'
+[ "$failed" -eq 0 ]"""
+
+
+def _expected(deployment: Deployment) -> list[str]:
+    """Header lines that say which result to expect."""
+    workload = deployment.request.workload
+    lines = [
+        f"Workload    {workload.prompt_tokens:,} prompt and {workload.gen_tokens:,} output tokens, "
+        f"{workload.concurrency:,} requests at once"
+    ]
+    forecast = deployment.plan.performance
+    if forecast is not None and not deployment.pooling:
+        lines += [f"Expected    {line}" for line in _forecast_lines(forecast)]
+        lines.append(f"Basis       {forecast.basis}")
+    return lines
+
+
+def _forecast_lines(forecast: PerfEstimate) -> list[str]:
+    def line(name: str, value: Estimate, unit: str) -> str:
+        return f"{name} {span(value.low, value.high)} {unit}"
+
+    return [
+        line("TTFT", forecast.ttft_ms, "ms"),
+        line("TPOT", forecast.tpot_ms, "ms"),
+        line("output", forecast.output_tokens_per_s, "tokens/s"),
+        line("requests", forecast.requests_per_s, "a second"),
+    ]
+
+
+def _print_expected(deployment: Deployment) -> str:
+    forecast = deployment.plan.performance
+    if forecast is None or deployment.pooling:
+        return ""
+    text = "Expected: " + "; ".join(_forecast_lines(forecast))
+    return f"echo {shell_word(text)}\n"
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" if line else line for line in text.splitlines())
+
+
+def environment_example(deployment: Deployment) -> str:
+    """.env.example: what may be set, never with a value that is secret."""
+    gated = "" if deployment.model_directory else " Needed for gated or private models."
+    return f"""\
+{header(deployment, "Environment")}
+#
+# Copy to .env beside this file (chmod 600 .env) and fill in. The scripts, Compose and the systemd unit read it.
+
+# A read token of https://huggingface.co/settings/tokens.{gated}
+#HF_TOKEN=
+
+# Clients must send it as "Authorization: Bearer ..."; without it anyone who reaches the port may ask.
+#VLLM_API_KEY=
+
+# Where weights are cached.
+#HF_HOME=
+
+# No usage statistics to the vLLM project.
+#VLLM_NO_USAGE_STATS=1
+"""

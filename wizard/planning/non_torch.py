@@ -24,10 +24,16 @@ PIPELINE_BYTES = 72 * MIB
 """The same with PP > 1 and TP 1: 0.07 GiB, since NCCL's start loads most of it before the baseline (4 logs)."""
 
 TENSOR_PARALLEL_BYTES = 543 * MIB
-"""TP >= 2: 0.53 GiB, mostly a second NCCL communicator made by the first gather of logits (17 logs, 0.11-0.19)."""
+"""TP >= 2 over NVLink: 0.53 GiB, mostly a second NCCL communicator made by the first gather of logits (17 logs,
+0.11-0.19). Over PCIe no more than one GPU takes (RTX PRO 6000, 0.27)."""
 
 TENSOR_PARALLEL_HIDDEN_BYTES = 43 * MIB
 """And 0.04 GiB per rank for a hidden size of 8192 (same logs)."""
+
+UNALIGNED_VOCABULARY_BYTES = 215 * MIB
+"""0.21 GiB more on SM90 where the vocabulary isn't a multiple of 16 (three Granite logs of 0.19, 49155 tokens):
+Triton can't specialise its sampler's row length then; that the spilled registers take the memory is inferred."""
+TRITON_ALIGNMENT = 16
 
 FUSION_BUFFERS = 3
 """Data, flags and a triple data buffer of FlashInfer's fused all-reduce (trtllm_ar.py)."""
@@ -38,14 +44,16 @@ FUSION_MAX_BYTES = {9: {2: 64 * MIB, 4: 2 * MIB, 8: MIB}, 10: {2: 64 * MIB, 4: 3
 FUSION_DATA_COPIES = 4
 """One data buffer and a triple one, each TP x the largest message."""
 
-NCCL_CONTEXT_BYTES = {2: int(1.53 * GIB), 4: int(1.55 * GIB), 8: int(1.6 * GIB)}
-"""Context, cuBLAS handles and NCCL before the baseline, by TP, on H100 (35 logs of 0.19)."""
+NCCL_BYTES = {2: int(1.02 * GIB), 4: int(1.04 * GIB), 8: int(1.1 * GIB)}
+"""NCCL groups, custom all-reduce and symmetric memory by TP, on H100 (17 logs of 0.19; 8: extrapolated)."""
 CONTEXT_BYTES = {(8, 0): int(0.41 * GIB), (9, 0): int(0.51 * GIB), (10, 0): int(0.51 * GIB)}
 """Context and cuBLAS handles of one data-centre GPU (A100 0.41; H100 0.51-0.53, 36 logs)."""
 SMALL_CONTEXT_BYTES = int(0.2 * GIB)
 """One GPU of another kind: 0.07-0.23 GiB (A10, L4, RTX 3060, GTX 1660 logs)."""
-PIPELINE_CONTEXT_BYTES = int(1.45 * GIB)
-"""PP > 1 with TP 1 (1.43-1.48 GiB, 2 logs)."""
+PCIE_NCCL_BYTES = 120 * MIB
+"""Without NVLink the channels are few (0.25 GiB in all with context on two RTX 4090, 0.7)."""
+PIPELINE_NCCL_BYTES = int(0.94 * GIB)
+"""PP > 1 with TP 1 (2 logs)."""
 
 BLOCK_TABLE_ENTRY_BYTES = 4
 SAFETY_BYTES = 150 * MIB
@@ -66,19 +74,24 @@ def non_torch_bytes(launch: Launch) -> int:
     """Bytes taken outside torch between the baseline and the end of the profile run, on one GPU."""
     if launch.gpu.vendor == "amd":
         return ROCM_BYTES
-    if launch.tp > 1:
+    if launch.tp > 1 and launch.nvlink:
         hidden = launch.metadata.hidden_size * launch.tp / 8192
-        return TENSOR_PARALLEL_BYTES + int(TENSOR_PARALLEL_HIDDEN_BYTES * hidden) + fusion_bytes(launch)
-    return PIPELINE_BYTES if launch.pp > 1 else single_gpu_bytes(launch)
+        found = TENSOR_PARALLEL_BYTES + int(TENSOR_PARALLEL_HIDDEN_BYTES * hidden) + fusion_bytes(launch)
+    else:
+        found = PIPELINE_BYTES if launch.pp > 1 and launch.nvlink else single_gpu_bytes(launch)
+    if not launch.rules.nccl_before_baseline:
+        found += nccl_bytes(launch)
+    return found
 
 
 def single_gpu_bytes(launch: Launch) -> int:
     """The part that one GPU alone has, by version and generation."""
     if not launch.rules.nccl_before_baseline:
         return OLD_SINGLE_GPU_BYTES
-    if launch.rules.large_modules and launch.capability[0] == 9:
-        return HOPPER_SINGLE_GPU_BYTES
-    return SINGLE_GPU_BYTES
+    if not launch.rules.large_modules or launch.capability[0] != 9:
+        return SINGLE_GPU_BYTES
+    unaligned = launch.rules.triton_sampler and launch.metadata.vocab_size % TRITON_ALIGNMENT
+    return HOPPER_SINGLE_GPU_BYTES + (UNALIGNED_VOCABULARY_BYTES if unaligned else 0)
 
 
 def fusion_bytes(launch: Launch) -> int:
@@ -102,14 +115,21 @@ def fusion_bytes(launch: Launch) -> int:
 def context_bytes(launch: Launch) -> int:
     """CUDA context, cuBLAS and NCCL that are there before the baseline: only the free-memory check sees them.
 
-    Before 0.11 the baseline was taken before NCCL.
+    Before 0.11 the baseline was taken before NCCL, which therefore counts against the cache.
     """
     single = CONTEXT_BYTES.get(launch.capability, SMALL_CONTEXT_BYTES)
-    if (launch.tp == 1 and launch.pp == 1) or not launch.rules.nccl_before_baseline:
-        return single
+    return single + (nccl_bytes(launch) if launch.rules.nccl_before_baseline else 0)
+
+
+def nccl_bytes(launch: Launch) -> int:
+    """NCCL's groups and the custom all-reduce's buffers; 0 for one GPU."""
+    if launch.tp * launch.pp == 1:
+        return 0
+    if not launch.nvlink:
+        return PCIE_NCCL_BYTES
     if launch.tp == 1:
-        return PIPELINE_CONTEXT_BYTES
-    return NCCL_CONTEXT_BYTES[min(8, max(2, 1 << (launch.tp - 1).bit_length()))]
+        return PIPELINE_NCCL_BYTES
+    return NCCL_BYTES[min(8, 1 << (launch.tp - 1).bit_length())]
 
 
 def block_table_bytes(launch: Launch) -> int:

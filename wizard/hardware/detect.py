@@ -10,7 +10,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from wizard.hardware import accelerators, amd, nvml, topology, visible
+from wizard.hardware import accelerators, nvml, topology, visible
 from wizard.hardware.catalogue import Vendor, get_gpu_by_name
 from wizard.hardware.readings import NoDevicesError, Reading
 from wizard.hardware.topology import NOTHING_LINKED, Topology
@@ -102,6 +102,8 @@ def detect(
             why_none="The NVIDIA driver does not answer (NVML hangs); check `dmesg | grep -i xid`, reboot, "
             "or plan with --gpu NAME meanwhile."
         )
+    from wizard.hardware import amd
+
     try:
         return _machine(
             "amd", _bounded("amd", lambda: amd.read(present, timeout_s, root, env), timeout_s), env

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from wizard.errors import HardwareError
 from wizard.hardware import topology, visible
 from wizard.hardware.catalogue import find, gpus
-from wizard.hardware.detect import Machine, detect
 from wizard.hardware.readings import printable
 from wizard.schemas.inputs import HardwareInput, Interconnect
 from wizard.schemas.outputs import GIB, GPUInfo
+
+if TYPE_CHECKING:
+    from wizard.hardware.detect import Machine
 
 AUTO = "auto"
 PLANNED_VENDORS = ("nvidia", "amd")
 
 
-def resolve_hardware(hardware: HardwareInput, *, detector: Callable[[], Machine] = detect) -> list[GPUInfo]:
+def resolve_hardware(
+    hardware: HardwareInput, *, detector: Callable[[], Machine] | None = None
+) -> list[GPUInfo]:
     """The GPUs of one node that the request means, with its overrides applied.
 
     Raises HardwareError in one sentence: nothing detected, too few GPUs, no such device, or a GPU name
@@ -25,6 +30,10 @@ def resolve_hardware(hardware: HardwareInput, *, detector: Callable[[], Machine]
     """
     if hardware.gpu.casefold() != AUTO:
         return what_if(hardware)
+    if detector is None:
+        from wizard.hardware.detect import detect
+
+        detector = detect
     machine = detector()
     if not machine.gpus:
         raise HardwareError(

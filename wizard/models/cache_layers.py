@@ -128,6 +128,9 @@ LATENT_TYPES = frozenset(
 IMAGE_PREFIX_TYPES = frozenset({"bagel", "gemma3", "molmo2", "moondream3", "paligemma"})
 """`is_mm_prefix_lm`; Gemma 4 says so itself by `use_bidirectional_attention`."""
 
+INDEXED_RATIO = 4
+"""DeepSeek-V4: layers that keep one entry for 4 tokens choose among them with an index."""
+
 STATE_WORDS = frozenset({"mamba", "linear_attention", "lightning_attention", "conv"})
 EMPTY_WORDS = frozenset({"mlp", "moe"})
 BOTH_WORDS = frozenset({"parallel", "hybrid"})
@@ -225,15 +228,74 @@ def _layers(
             if word not in BOTH_WORDS:
                 continue
         layer = replace(plain, index=index)
-        if word == SLIDING and window and model_type not in WHOLE_MODEL_WINDOWS and not latent:
+        index_width = _block_sparse_width(facts, index)
+        if index_width:
+            layer = replace(layer, kind="block_sparse", index_dim=index_width)
+        elif word == SLIDING and window and model_type not in WHOLE_MODEL_WINDOWS and not latent:
             layer = replace(layer, kind="sliding", window=window)
         elif everywhere and not latent:
             layer = replace(layer, kind="sliding", window=everywhere)
         elif chunk and "no_rope_layers" in facts.values and _uses_rope(facts, index):
             layer = replace(layer, kind="chunked", window=chunk)
+        if latent:
+            layer = _latent_layer(facts, layer, index)
         layer = _geometry(metadata, facts, layer)
         if not _shares(facts, index, total):
             yield layer
+
+
+def _latent_layer(facts: Facts, layer: CacheLayer, index: int) -> CacheLayer:
+    """A latent layer with its compression (DeepSeek-V4) or its sparse index (DeepSeek-V3.2, GLM-5)."""
+    index_dim = facts.int("index_head_dim", default=128) if facts.has("index_topk") else 0
+    ratios = compress_ratios(facts)
+    if ratios is not None:
+        ratio = ratios[index] if index < len(ratios) else 0
+        return replace(
+            layer,
+            kind="compressed",
+            ratio=ratio,
+            window=facts.int("sliding_window", default=128),
+            index_dim=index_dim if ratio == INDEXED_RATIO else 0,
+        )
+    if index_dim and not _reuses_index(facts, index):
+        return replace(layer, index_dim=index_dim, leads_index=True)
+    return layer
+
+
+def compress_ratios(facts: Facts) -> list[int] | None:
+    """Tokens per stored entry of each layer (DeepSeek-V4); 0 keeps a window alone; `None`: not compressed.
+
+    Source: vLLM 0.33 transformers_utils/deepseek_v4_utils.py `get_compress_ratios`.
+    """
+    listed = facts.list("compress_ratios")
+    if listed is not None:
+        return [facts.item("compress_ratios", index, default=0) for index in range(len(listed))]
+    rates = facts.part("compress_rates")
+    kinds = facts.list("layer_types")
+    if rates is None or kinds is None:
+        return None
+    return [rates.int(str(kind), default=0) for kind in kinds]
+
+
+def _reuses_index(facts: Facts, index: int) -> bool:
+    """GLM-5.2: only some layers choose tokens, the others follow (`index_topk_freq`, `index_topk_pattern`)."""
+    pattern = facts.get("index_topk_pattern")
+    if isinstance(pattern, str | list) and pattern:
+        return index < len(pattern) and pattern[index] == "S"
+    every = facts.int("index_topk_freq", default=1, low=1)
+    offset = facts.int("index_skip_topk_offset", default=2)
+    return max(index - offset + 1, 0) % every != 0
+
+
+def _block_sparse_width(facts: Facts, index: int) -> int:
+    """MiniMax-M3: width of the key by which a layer chooses blocks of tokens; 0 where it doesn't."""
+    part = facts.part("sparse_attention_config")
+    if part is None or not part.flag("use_sparse_attention", default=True):
+        return 0
+    chosen = part.list("sparse_attention_freq") or ()
+    if index >= len(chosen) or not chosen[index]:
+        return 0
+    return part.int("sparse_index_dim", default=128, low=1)
 
 
 def _window(facts: Facts, model_type: str) -> int:

@@ -35,7 +35,7 @@ class CatalogueGPU:
     memory_total_bytes: int
     """CUDA's (HIP's) total on Linux with a recent driver."""
     estimated_total: bool
-    """True where that total was derived by rule (`cuda_total`), or is a setting of the machine."""
+    """True where that total comes from a rule (`cuda_total`), a sister card or a setting of the machine."""
     nvml_total_bytes: int | None
     compute_capability: tuple[int, int] | None
     bandwidth_gb_s: float | None
@@ -92,7 +92,7 @@ class CatalogueGPU:
 
 def _total(row: dict[str, Any]) -> tuple[int, bool]:
     if "cuda_mib" in row:
-        return row["cuda_mib"] * MIB, bool(row.get("cuda_setting", False))
+        return row["cuda_mib"] * MIB, bool(row.get("cuda_inferred", False))
     if "nvml_mib" in row:
         return cuda_total.from_nvml_total(row["nvml_mib"] * MIB), True
     unified = row.get("unified", False)

@@ -1,0 +1,337 @@
+"""Activation peak, non-torch memory and CUDA graphs against what public start-up logs print."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from wizard.models.metadata import ModelMetadata, metadata_from_config
+from wizard.planning.activations import activation_peak_bytes, persistent_bytes, sampler_bytes
+from wizard.planning.bands import kv_band_bytes
+from wizard.planning.cuda_graphs import capture_sizes, captures, cuda_graphs_bytes
+from wizard.planning.launch import Launch, resolve
+from wizard.planning.non_torch import (
+    context_bytes,
+    fusion_bytes,
+    load_transient_bytes,
+    non_torch_bytes,
+    outside_budget_bytes,
+    unseen_tenants_bytes,
+)
+from wizard.planning.vision import encoder_peak_bytes, encoder_tokens, held_encoder_bytes, vision_encoder
+from wizard.schemas.outputs import GIB, MIB, GPUInfo, VLLMConfig
+
+
+def card(name: str, gib: float, capability: tuple[int, int], **facts: Any) -> GPUInfo:
+    return GPUInfo(name=name, memory_total_bytes=int(gib * GIB), compute_capability=capability, **facts)
+
+
+H100 = card("NVIDIA H100 80GB HBM3", 79.19, (9, 0))
+A100 = card("NVIDIA A100-SXM4-80GB", 79.25, (8, 0))
+RTX_3090 = card("NVIDIA GeForce RTX 3090", 23.54, (8, 6), klass="consumer")
+L4 = card("NVIDIA L4", 22.04, (8, 9))
+
+LLAMA_8B = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "torch_dtype": "bfloat16",
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+}
+QWEN_7B = LLAMA_8B | {
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "hidden_size": 3584,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "intermediate_size": 18944,
+    "vocab_size": 152064,
+    "max_position_embeddings": 32768,
+}
+QWEN3_14B = LLAMA_8B | {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "hidden_size": 5120,
+    "num_hidden_layers": 40,
+    "num_attention_heads": 40,
+    "head_dim": 128,
+    "intermediate_size": 17408,
+    "vocab_size": 151936,
+    "max_position_embeddings": 40960,
+}
+QWEN3_30B_A3B = QWEN3_14B | {
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "hidden_size": 2048,
+    "num_hidden_layers": 48,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "intermediate_size": 6144,
+    "moe_intermediate_size": 768,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+}
+QWEN25_VL = QWEN_7B | {
+    "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+    "model_type": "qwen2_5_vl",
+    "max_position_embeddings": 128000,
+    "vision_config": {
+        "hidden_size": 1280,
+        "intermediate_size": 3420,
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "depth": 32,
+        "num_heads": 16,
+        "out_hidden_size": 3584,
+    },
+}
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
+
+
+def model(config: dict[str, Any]) -> ModelMetadata:
+    return metadata_from_config(config, model="org/name", source="path")
+
+
+def launch(
+    config: dict[str, Any], gpu: GPUInfo, version: str, *, nvlink: bool = True, **settings: Any
+) -> Launch:
+    return resolve(
+        VLLMConfig(model="org/name", **settings), model(config), gpu, version=version, nvlink=nvlink
+    )
+
+
+def gib(size: int) -> float:
+    return size / GIB
+
+
+@pytest.mark.parametrize(
+    ("config", "gpu", "version", "settings", "logged"),
+    [
+        (LLAMA_8B, H100, "0.19.0", {}, 1.89),
+        (LLAMA_8B, H100, "0.19.0", {"tensor_parallel_size": 4}, 1.89),
+        (LLAMA_8B, H100, "0.19.0", {"dtype": "float32"}, 2.21),
+        (LLAMA_8B, H100, "0.19.0", {"pipeline_parallel_size": 2}, 2.01),
+        (LLAMA_8B, H100, "0.11.0", {}, 4.76),
+        (QWEN_7B, H100, "0.19.0", {}, 2.21),
+        (QWEN3_14B, H100, "0.11.0", {}, 5.64),
+        (QWEN3_14B, H100, "0.19.0", {}, 2.23),
+        (QWEN3_30B_A3B, H100, "0.10.2", {}, 5.58),
+    ],
+)
+def test_activation_peak_as_logged(
+    config: dict[str, Any], gpu: GPUInfo, version: str, settings: dict[str, Any], logged: float
+) -> None:
+    assert gib(activation_peak_bytes(launch(config, gpu, version, **settings))) == pytest.approx(
+        logged, abs=0.02
+    )
+
+
+def test_peak_of_a_quantised_model_on_the_second_runner_holds_the_embedding_benchmark() -> None:
+    """Qwen2.5-7B-AWQ on an L4, 0.28: the log prints 1.04 GiB."""
+    found = launch(QWEN_7B | {"quantization_config": AWQ}, L4, "0.28.0", max_model_len=32768)
+    assert gib(activation_peak_bytes(found)) == pytest.approx(1.04, abs=0.03)
+
+
+def test_fewer_tokens_and_rows_never_raise_the_peak() -> None:
+    peaks = [
+        activation_peak_bytes(launch(LLAMA_8B, H100, "0.33.0", max_num_batched_tokens=t, max_num_seqs=s))
+        for t, s in ((16384, 1024), (8192, 1024), (8192, 256), (2048, 256), (2048, 16))
+    ]
+    assert peaks == sorted(peaks, reverse=True)
+
+
+def test_logits_are_not_cut_by_tensor_parallelism() -> None:
+    alone, four = (launch(QWEN3_14B, H100, "0.19.0", tensor_parallel_size=n) for n in (1, 4))
+    assert sampler_bytes(alone) == sampler_bytes(four)
+
+
+def test_penalty_state_counts_only_where_free_memory_is_compared() -> None:
+    rows = 256 * 128256 * 33 // 8
+    assert persistent_bytes(launch(LLAMA_8B, A100, "0.31.0")) == rows
+    assert persistent_bytes(launch(LLAMA_8B, A100, "0.25.1")) == 0
+    assert persistent_bytes(launch(LLAMA_8B, A100, "0.19.0")) == 0
+
+
+def test_expert_workspaces_add_to_the_sampler_since_the_workspace_manager() -> None:
+    workspaces = 8192 * 8 * 2 * (2048 + 2048)
+    kept, within = (launch(QWEN3_30B_A3B, H100, version) for version in ("0.17.1", "0.12.0"))
+    assert activation_peak_bytes(kept) - sampler_bytes(kept) == workspaces
+    assert activation_peak_bytes(within) == sampler_bytes(within)
+
+
+def test_expert_parallelism_does_not_narrow_the_workspaces() -> None:
+    tensor = launch(QWEN3_30B_A3B, H100, "0.33.0", tensor_parallel_size=4)
+    expert = launch(QWEN3_30B_A3B, H100, "0.33.0", tensor_parallel_size=4, enable_expert_parallel=True)
+    assert activation_peak_bytes(expert) >= activation_peak_bytes(tensor)
+
+
+@pytest.mark.parametrize(
+    ("version", "settings", "logged"),
+    [
+        ("0.19.0", {}, 0.25),
+        ("0.11.0", {}, 0.13),
+        ("0.19.0", {"pipeline_parallel_size": 2}, 0.07),
+        ("0.19.0", {"tensor_parallel_size": 2}, 2.07),
+        ("0.19.0", {"tensor_parallel_size": 4}, 2.13),
+        ("0.11.0", {"tensor_parallel_size": 2}, 0.54),
+    ],
+)
+def test_non_torch_as_logged_on_h100(version: str, settings: dict[str, Any], logged: float) -> None:
+    assert gib(non_torch_bytes(launch(LLAMA_8B, H100, version, **settings))) == pytest.approx(
+        logged, abs=0.04
+    )
+
+
+def test_fused_all_reduce_workspace_by_version() -> None:
+    two = {"tensor_parallel_size": 2}
+    assert fusion_bytes(launch(LLAMA_8B, H100, "0.16.0", **two)) == 0
+    assert fusion_bytes(launch(LLAMA_8B, H100, "0.19.0", **two)) == 1536 * MIB
+    assert fusion_bytes(launch(LLAMA_8B, H100, "0.33.0", **two)) == 514 * MIB
+    assert fusion_bytes(launch(LLAMA_8B, H100, "0.33.0", tensor_parallel_size=8)) == 34 * MIB
+
+
+def test_who_has_no_fused_all_reduce() -> None:
+    two = {"tensor_parallel_size": 2}
+    assert fusion_bytes(launch(LLAMA_8B, H100, "0.19.0", nvlink=False, **two)) == 0
+    assert fusion_bytes(launch(LLAMA_8B, A100, "0.19.0", **two)) == 0
+    assert fusion_bytes(launch(LLAMA_8B, H100, "0.19.0", enforce_eager=True, **two)) == 0
+    assert fusion_bytes(launch(LLAMA_8B, H100, "0.19.0", tensor_parallel_size=3)) == 0
+    assert fusion_bytes(launch(LLAMA_8B, H100, "0.19.0", pipeline_parallel_size=2, **two)) == 0
+
+
+def test_nccl_counts_against_the_cache_before_0_11() -> None:
+    two = {"tensor_parallel_size": 2}
+    old, new = (launch(LLAMA_8B, H100, version, **two) for version in ("0.10.2", "0.11.0"))
+    assert non_torch_bytes(old) > non_torch_bytes(new)
+    assert context_bytes(old) < context_bytes(new)
+
+
+@pytest.mark.parametrize(
+    ("settings", "used"),
+    [
+        ({}, 0.51),
+        ({"tensor_parallel_size": 2}, 1.53),
+        ({"tensor_parallel_size": 4}, 1.55),
+        ({"pipeline_parallel_size": 2}, 1.43),
+    ],
+)
+def test_what_is_used_before_the_baseline(settings: dict[str, Any], used: float) -> None:
+    assert gib(context_bytes(launch(LLAMA_8B, H100, "0.19.0", **settings))) == pytest.approx(used, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("seqs", "version", "count", "largest"),
+    [(1024, "0.19.0", 51, 512), (128, "0.19.0", 35, 256), (64, "0.12.0", 19, 128), (1024, "0.11.0", 67, 512)],
+)
+def test_captured_sizes(seqs: int, version: str, count: int, largest: int) -> None:
+    sizes = capture_sizes(launch(LLAMA_8B, H100, version, max_num_seqs=seqs))
+    assert (len(sizes), sizes[-1]) == (count, largest)
+    assert list(sizes) == sorted(set(sizes))
+
+
+def test_full_graphs_serve_decode_batches_only() -> None:
+    """An L4 with 256 slots captured 51 piecewise and 35 full graphs (0.28)."""
+    found = captures(launch(LLAMA_8B, L4, "0.28.0"))
+    assert (found.piecewise, found.full) == (51, 35)
+    assert captures(launch(LLAMA_8B, H100, "0.10.2")).full == 0
+    assert captures(launch(LLAMA_8B, H100, "0.33.0", optimization_level=1)).full == 0
+
+
+def test_blackwell_captures_up_to_1024() -> None:
+    b200 = card("NVIDIA B200", 178.35, (10, 0))
+    assert len(capture_sizes(launch(LLAMA_8B, b200, "0.33.0"))) == 83
+    assert len(capture_sizes(launch(LLAMA_8B, b200, "0.27.1"))) == 51
+
+
+@pytest.mark.parametrize(
+    ("config", "gpu", "version", "settings", "logged", "within"),
+    [
+        (LLAMA_8B, H100, "0.19.0", {}, 0.91, 0.1),
+        (LLAMA_8B, H100, "0.19.0", {"tensor_parallel_size": 4}, 0.67, 0.1),
+        (QWEN_7B, H100, "0.19.0", {}, 0.87, 0.1),
+        (LLAMA_8B, RTX_3090, "0.12.0", {"max_num_seqs": 64}, 0.21, 0.05),
+        (QWEN3_14B, RTX_3090, "0.12.0", {"max_num_seqs": 32}, 0.14, 0.05),
+    ],
+)
+def test_graphs_as_logged(
+    config: dict[str, Any], gpu: GPUInfo, version: str, settings: dict[str, Any], logged: float, within: float
+) -> None:
+    taken = cuda_graphs_bytes(launch(config, gpu, version, **settings))
+    assert gib(taken.actual_bytes) == pytest.approx(logged, abs=within)
+    assert taken.subtracted_bytes == 0
+
+
+def test_when_the_estimate_is_subtracted() -> None:
+    def subtracted(version: str, **settings: Any) -> bool:
+        return cuda_graphs_bytes(launch(LLAMA_8B, H100, version, **settings)).subtracted_bytes > 0
+
+    assert subtracted("0.20.0")
+    assert not subtracted("0.28.0")
+    assert subtracted("0.29.0")
+    assert not subtracted("0.29.0", enforce_eager=True)
+
+
+def test_outside_the_budget_come_graphs_that_were_not_subtracted() -> None:
+    before = launch(LLAMA_8B, H100, "0.28.0")
+    eager = launch(LLAMA_8B, H100, "0.28.0", enforce_eager=True)
+    assert (
+        outside_budget_bytes(before) - outside_budget_bytes(eager)
+        >= cuda_graphs_bytes(before).actual_bytes // 2
+    )
+
+
+def test_loading_holds_a_layer_twice_where_a_kernel_repacks_it() -> None:
+    assert load_transient_bytes(launch(QWEN_7B, L4, "0.33.0")) == 0
+    assert load_transient_bytes(launch(QWEN_7B | {"quantization_config": AWQ}, L4, "0.33.0")) > 0
+
+
+def test_a_desktop_may_take_more_of_a_card_nobody_looked_at() -> None:
+    assert unseen_tenants_bytes(RTX_3090) > unseen_tenants_bytes(replace(RTX_3090, memory_used_bytes=GIB)) > 0
+    assert unseen_tenants_bytes(replace(RTX_3090, index=0)) == 0
+    assert unseen_tenants_bytes(H100) == 0
+
+
+def test_dummy_videos_of_qwen_vl_grow_with_the_context() -> None:
+    long, short = (launch(QWEN25_VL, A100, "0.19.0", max_model_len=length) for length in (128000, 8192))
+    encoder = vision_encoder(long.metadata)
+    assert encoder is not None
+    assert encoder_tokens(long, encoder) == 7 * 16384
+    assert encoder_tokens(short, encoder) == 16384
+    assert encoder_peak_bytes(long) > 9 * GIB
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"language_model_only": True},
+        {"limit_mm_per_prompt": {"image": 0, "video": 0}},
+        {"skip_mm_profiling": True},
+    ],
+)
+def test_no_encoder_pass_where_none_is_asked_for(settings: dict[str, Any]) -> None:
+    found = launch(QWEN25_VL, A100, "0.33.0", **settings)
+    assert encoder_peak_bytes(found) == held_encoder_bytes(found) == 0
+
+
+def test_the_band_is_narrow_where_logs_are_many_and_wide_where_they_are_few() -> None:
+    def width(gpu: GPUInfo, version: str, **settings: Any) -> float:
+        low, high = kv_band_bytes(launch(LLAMA_8B, gpu, version, **settings))
+        assert low <= 0 <= high
+        return gib(high - low)
+
+    assert width(H100, "0.19.0") < 0.3
+    assert width(H100, "0.19.0") < width(RTX_3090, "0.19.0") < width(H100, "0.33.0") < width(H100, "0.10.2")
+    assert width(H100, "0.33.0") < width(H100, "0.33.0", tensor_parallel_size=2)
+    spark = card("NVIDIA GB10", 121.69, (12, 1), unified_memory=True)
+    assert width(spark, "0.33.0") > 6

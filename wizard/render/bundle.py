@@ -7,15 +7,20 @@ from dataclasses import dataclass
 
 from wizard.errors import WizardError
 from wizard.render.bundle_readme import readme_file
+from wizard.render.cluster import fits_leader_worker_set, leader_worker_set_file, ray_cluster_file
 from wizard.render.commands import docker_script, serve_script
 from wizard.render.compose import compose_file
 from wizard.render.deployment import DEFAULT_PORT, LOOPBACK, Deployment, deployment
 from wizard.render.escaping import to_json
 from wizard.render.header import header
+from wizard.render.helm import llm_d_file, on_hub, production_stack_file
+from wizard.render.kubernetes import kubernetes_file
 from wizard.render.nginx import nginx_file
+from wizard.render.nodes import native_launch, node_scripts, ray_scripts, spans_nodes
 from wizard.render.plan_json import plan_to_dict
 from wizard.render.profile import profile_text
 from wizard.render.scripts import bench_script, environment_example, smoke_script
+from wizard.render.systemd import systemd_units
 from wizard.render.vllm_config import vllm_config_file
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
@@ -34,7 +39,12 @@ def _replicated(deployment: Deployment) -> bool:
     return deployment.nodes == 1 and deployment.replicas > 1
 
 
-Render = Callable[[Deployment], str]
+def _leader_worker_set(deployment: Deployment) -> bool:
+    return native_launch(deployment) and fits_leader_worker_set(deployment)
+
+
+Render = Callable[[Deployment], str | dict[str, str]]
+"""One file's text, or several files by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,7 @@ class Artifact:
 
     key: str
     filename: str
-    """Of the file, or of the first of several."""
+    """Of the file, or of the first where there is one for every node or replica."""
     title: str
     line: str
     """What it is, in a few words."""
@@ -64,6 +74,22 @@ ARTIFACTS: tuple[Artifact, ...] = (
              True, _one_node, docker_script),
     Artifact("compose", "docker-compose.yaml", "Docker Compose", "the container as a service that stays up",
              True, _one_node, compose_file),
+    Artifact("systemd", "vllm.service", "systemd", "starts it with the machine and keeps it up",
+             False, _one_node, systemd_units),
+    Artifact("kubernetes", "kubernetes.yaml", "Kubernetes", "Deployment, Service and storage",
+             False, _one_node, kubernetes_file),
+    Artifact("nodes", "node-0.sh", "Nodes", "one script for every node, by vLLM's own launcher",
+             True, native_launch, node_scripts),
+    Artifact("ray", "ray-node-0.sh", "Ray", "one script for every node, by Ray",
+             False, spans_nodes, ray_scripts),
+    Artifact("lws", "lws.yaml", "LeaderWorkerSet", "several nodes as one group on Kubernetes",
+             False, _leader_worker_set, leader_worker_set_file),
+    Artifact("kuberay", "kuberay.yaml", "KubeRay", "several nodes as a Ray cluster on Kubernetes",
+             False, spans_nodes, ray_cluster_file),
+    Artifact("production-stack", "production-stack-values.yaml", "production-stack", "values for vLLM's Helm chart",
+             False, on_hub, production_stack_file),
+    Artifact("llm-d", "llm-d-values.yaml", "llm-d", "values for llm-d's Helm chart",
+             False, on_hub, llm_d_file),
     Artifact("nginx", "nginx.conf", "nginx", "spreads requests over the replicas",
              True, _replicated, nginx_file),
     Artifact("smoke", "smoke.sh", "First request", "waits for the server and asks it something",
@@ -99,19 +125,27 @@ def render(
     """
     common = deployment(plan, request, host=host, port=port)
     chosen = chosen_artifacts(common, emit)
-    files: dict[str, str] = {}
-    for artifact in chosen:
-        if artifact.render is not None:
-            files[artifact.filename] = artifact.render(common)
-    keys = {artifact.key for artifact in chosen}
-    if "readme" in keys:
-        listed = [(artifact.filename, artifact.line) for artifact in chosen if artifact.key != "readme"]
-        files["README.md"] = readme_file(common, listed)
+    made = {artifact.key: _files(artifact, common) for artifact in chosen if artifact.render is not None}
+    own = {"profile": ("profile.yaml",), "plan": ("plan.json",)}
+    if "readme" in (keys := [artifact.key for artifact in chosen]):
+        listed = [
+            (name, artifact.line)
+            for artifact in chosen
+            if artifact.key != "readme"
+            for name in made.get(artifact.key, own.get(artifact.key, ()))
+        ]
+        made["readme"] = {"README.md": readme_file(common, listed)}
     if "profile" in keys:
-        files["profile.yaml"] = profile_text(request, header(common, "Profile"))
+        made["profile"] = {"profile.yaml": profile_text(request, header(common, "Profile"))}
     if "plan" in keys:
-        files["plan.json"] = to_json(plan_to_dict(plan, request))
-    return {artifact.filename: files[artifact.filename] for artifact in chosen}
+        made["plan"] = {"plan.json": to_json(plan_to_dict(plan, request))}
+    return {name: text for artifact in chosen for name, text in made[artifact.key].items()}
+
+
+def _files(artifact: Artifact, common: Deployment) -> dict[str, str]:
+    assert artifact.render is not None
+    result = artifact.render(common)
+    return {artifact.filename: result} if isinstance(result, str) else result
 
 
 def chosen_artifacts(common: Deployment, emit: Sequence[str] | None) -> list[Artifact]:

@@ -141,11 +141,13 @@ def exports(deployment: Deployment) -> list[str]:
 
 
 def _replica_choice(deployment: Deployment) -> list[str]:
-    devices = [",".join(deployment.replica_devices(index)) for index in range(deployment.replicas)]
+    devices = " ".join(
+        f'"{",".join(deployment.replica_devices(index))}"' for index in range(deployment.replicas)
+    )
     return [
         comment(f"One engine per start: ./serve.sh 0 to ./serve.sh {deployment.replicas - 1}."),
         'replica="${1:-0}"',
-        f"gpus=({shell_words(devices)})",
+        f"gpus=({devices})",
         'export CUDA_VISIBLE_DEVICES="${gpus[$replica]}"',
         f"port=$(({deployment.port} + 1 + replica))",
     ]

@@ -178,7 +178,7 @@ def pinned(plan: Plan) -> VLLMConfig:
 
 def listening(command: ServeArguments, host: str, port: int) -> ServeArguments:
     """The command with its address; the port is left out where it is vLLM's own default."""
-    extra = [Argument("--host", (host,), "where it listens")]
+    extra = [Argument("--host", (host,))]
     if port != DEFAULT_PORT:
         extra.append(Argument("--port", (str(port),)))
     return command.with_arguments(*extra)

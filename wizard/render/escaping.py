@@ -77,8 +77,8 @@ def compose_text(value: Any) -> Any:
 
 
 def kubernetes_argument(text: str) -> str:
-    """`$(` doubled, because Kubernetes expands $(NAME) in container arguments; YAML quoting comes later."""
-    return text.replace("$(", "$$(")
+    """Every `$` doubled: Kubernetes expands $(NAME) and turns $$ into $ in commands, arguments and variables."""
+    return text.replace("$", "$$")
 
 
 def csv_field(text: str) -> str:
@@ -114,10 +114,22 @@ def markdown_code(text: str) -> str:
 
 
 def to_yaml(document: Any) -> str:
-    """A YAML document with keys in the order given. yaml is imported late: JSON paths never need it."""
+    """A YAML document, keys in the order given, without anchors. yaml is imported late: JSON needs none of it."""
     import yaml
 
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=False, width=110)
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+        def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+            return super().increase_indent(flow, False)
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        style = "|" if value.count("\n") > 1 else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def to_json(document: Any) -> str:

@@ -1,0 +1,114 @@
+"""systemd units: restart, limits and a sandbox that CUDA still works in.
+
+Source: systemd.service(5), systemd.exec(5). Left out on purpose: PrivateDevices, DevicePolicy and
+ProtectClock close /dev/nvidia*; MemoryDenyWriteExecute breaks every JIT compiler; ProcSubset hides
+/proc/driver/nvidia.
+"""
+
+from __future__ import annotations
+
+from wizard.render.arguments import ServeArguments
+from wizard.render.deployment import Deployment, listening
+from wizard.render.escaping import systemd_value, systemd_word
+from wizard.render.header import explanations, header
+
+START_LIMIT = 5
+"""Starts in ten minutes before systemd gives up: a plan that doesn't fit never will by retrying."""
+
+HARDENING = """\
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=read-only
+PrivateTmp=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+LockPersonality=yes
+SystemCallArchitectures=native
+CapabilityBoundingSet=
+UMask=0077"""
+
+
+def systemd_units(deployment: Deployment) -> dict[str, str]:
+    """`vllm.service`, or one unit for every replica."""
+    if deployment.replicas == 1:
+        return {"vllm.service": _unit(deployment, deployment.command, deployment.device_ids, "vllm")}
+    units: dict[str, str] = {}
+    for index in range(deployment.replicas):
+        command = listening(deployment.command, "127.0.0.1", deployment.port + 1 + index)
+        name = f"vllm-{index}"
+        units[f"{name}.service"] = _unit(deployment, command, deployment.replica_devices(index), name)
+    return units
+
+
+def _unit(deployment: Deployment, command: ServeArguments, devices: tuple[str, ...], name: str) -> str:
+    amd = deployment.plan.gpus[0].vendor == "amd"
+    more = [
+        f"Install: cp {name}.service /etc/systemd/system/ && systemctl daemon-reload && "
+        f"systemctl enable --now {name}",
+        "Token and key: cp .env.example /etc/vllm.env && chmod 600 /etc/vllm.env, and fill in.",
+        "Where vllm is installed elsewhere than in /opt/vllm, change PATH below.",
+        "The service runs as a user of its own; a model directory must be readable by everyone.",
+        *explanations(deployment),
+    ]
+    variables = [
+        ("PATH", "/opt/vllm/bin:/usr/local/bin:/usr/bin:/bin"),
+        ("HOME", "/var/lib/vllm"),
+        ("HF_HOME", "/var/cache/vllm/huggingface"),
+        ("VLLM_CACHE_ROOT", "/var/cache/vllm/vllm"),
+        *((("CUDA_VISIBLE_DEVICES", ",".join(devices)),) if devices else ()),
+        *deployment.environment,
+    ]
+    environment = "\n".join(f"Environment={_assignment(key, value)}" for key, value in variables)
+    words = ["/usr/bin/env", "vllm", "serve", systemd_word(command.model)]
+    arguments = [" ".join(systemd_word(word) for word in each.words) for each in command.arguments]
+    start = " \\\n  ".join([" ".join(words), *arguments])
+    devices_line = (
+        "SupplementaryGroups=video render" if amd else "ExecStartPre=-+/usr/bin/nvidia-modprobe -u -c=0"
+    )
+    return f"""\
+{header(deployment, "systemd unit", *more)}
+[Unit]
+Description=vLLM server for {systemd_value(deployment.plan.model.id)}
+Documentation=https://docs.vllm.ai
+Wants=network-online.target
+After=network-online.target nvidia-persistenced.service
+StartLimitIntervalSec=600
+StartLimitBurst={START_LIMIT}
+
+[Service]
+Type=exec
+DynamicUser=yes
+StateDirectory=vllm
+CacheDirectory=vllm
+WorkingDirectory=/var/lib/vllm
+EnvironmentFile=-/etc/vllm.env
+{environment}
+{devices_line}
+ExecStart={start}
+Restart=on-failure
+RestartSec=10
+TimeoutStopSec=60
+KillMode=mixed
+LimitNOFILE=65536
+LimitMEMLOCK=infinity
+{HARDENING}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def _assignment(key: str, value: str) -> str:
+    """`Environment=` takes words; % is a specifier there, $ is not special."""
+    text = f"{key}={value}".replace("%", "%%")
+    if all(character.isalnum() or character in "_=./,:%-" for character in text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

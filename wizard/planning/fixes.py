@@ -27,7 +27,15 @@ class Option:
     changes: Changes
     cost: float
     """What it costs the user, in one order: settings < context < speed < quality < money."""
+    kind: str
+    """Of several options of one kind only the cheapest that works is shown."""
 
+
+ENOUGH = 2
+"""Fixes that fit before pairs are left out."""
+
+PAIRS_TRIED = 40
+"""Pairs evaluated at most: a tenth of a second."""
 
 (
     COST_SETTING,
@@ -57,26 +65,31 @@ def options(
     gpu = min(gpus, key=lambda item: item.memory_total_bytes)
     capability = gpu.compute_capability or (9, 0)
     if config.kv_cache_dtype in {None, "auto"} and policy.allow_fp8_kv and capability >= (8, 9):
-        yield Option("fp8 KV cache", (("model.kv_cache_dtype", "fp8"),), COST_QUALITY)
+        yield Option("fp8 KV cache", (("model.kv_cache_dtype", "fp8"),), COST_QUALITY, "kv")
     if not config.enforce_eager:
-        yield Option("no CUDA graphs", (("policy.enforce_eager", True),), COST_SPEED)
+        yield Option("no CUDA graphs", (("policy.enforce_eager", True),), COST_SPEED, "eager")
     if metadata.quantization_config is None and policy.allow_quantized and config.quantization is None:
         if capability >= (8, 9):
-            yield Option("fp8 weights, online", (("model.quantization", "fp8"),), COST_QUALITY + 0.5)
+            yield Option(
+                "fp8 weights, online", (("model.quantization", "fp8"),), COST_QUALITY + 0.5, "online"
+            )
         for sibling in siblings:
-            yield Option(sibling, (("model.model", sibling),), COST_MODEL)
+            yield Option(sibling, (("model.model", sibling),), COST_MODEL, sibling)
     count = len(gpus)
     for more in (2, 4, 8):
         if more > count:
             changes: Changes = (("hardware.gpus", more),)
             if hardware.tensor_parallel_size is not None or config.tensor_parallel_size > 1 or count == 1:
                 changes += (("hardware.tensor_parallel_size", more),)
-            yield Option(f"{more} x {gpu.catalogue_name or gpu.name}", changes, COST_GPUS + more / 10)
+            yield Option(f"{more} x {gpu.catalogue_name or gpu.name}", changes, COST_GPUS + more / 10, "gpus")
     if hardware.tensor_parallel_size is not None or config.tensor_parallel_size < count:
         for size in range(1, count + 1):
             if size != config.tensor_parallel_size:
                 yield Option(
-                    f"tensor parallel {size}", (("hardware.tensor_parallel_size", size),), COST_SETTING + 0.5
+                    f"tensor parallel {size}",
+                    (("hardware.tensor_parallel_size", size),),
+                    COST_SETTING + 0.5,
+                    "tp",
                 )
     for machine in machines:
         for number in (1, 2, 4, 8):
@@ -88,6 +101,7 @@ def options(
                     ("hardware.tensor_parallel_size", number),
                 ),
                 COST_MACHINE + (machine.usd_per_hour or machine.vram_gib / 20) * number / 100,
+                machine.name,
             )
 
 
@@ -98,25 +112,29 @@ def _setting_options(config: VLLMConfig, report: FeasibilityReport) -> Iterator[
         share = int(free / part.total_bytes * 100) / 100
         if share > 0.05:
             title = f"memory utilisation {share:.2f}"
-            yield Option(title, (("policy.gpu_memory_utilization", share),), COST_SETTING)
+            yield Option(title, (("policy.gpu_memory_utilization", share),), COST_SETTING, "utilisation")
     else:
         for share in (0.94, 0.96):
             if share > part.requested_bytes / part.total_bytes and share * part.total_bytes < free:
                 title = f"memory utilisation {share:.2f}"
-                yield Option(title, (("policy.gpu_memory_utilization", share),), COST_SETTING + 0.1)
+                yield Option(
+                    title, (("policy.gpu_memory_utilization", share),), COST_SETTING + 0.1, "utilisation"
+                )
         lower = round(part.requested_bytes / part.total_bytes - 0.04, 2)
         if report.verdict == "tight" and lower > 0.3:
             title = f"memory utilisation {lower:.2f}"
-            yield Option(title, (("policy.gpu_memory_utilization", lower),), COST_SETTING + 0.2)
+            yield Option(
+                title, (("policy.gpu_memory_utilization", lower),), COST_SETTING + 0.2, "utilisation"
+            )
     for tokens in (8192, 4096, 2048, 1024):
         if tokens < report.max_num_batched_tokens:
             title = f"max_num_batched_tokens {tokens:,}"
             cost = COST_SETTING + 0.3 + 1 / tokens
-            yield Option(title, (("policy.max_num_batched_tokens", tokens),), cost)
+            yield Option(title, (("policy.max_num_batched_tokens", tokens),), cost, "tokens")
     for seqs in (256, 128, 64, 32, 16):
         if seqs < report.max_num_seqs:
             title = f"max_num_seqs {seqs}"
-            yield Option(title, (("policy.max_num_seqs", seqs),), COST_SETTING + 0.4 + 1 / seqs)
+            yield Option(title, (("policy.max_num_seqs", seqs),), COST_SETTING + 0.4 + 1 / seqs, "seqs")
 
 
 def _context_options(
@@ -132,46 +150,70 @@ def _context_options(
     for length in sorted(lengths, reverse=True):
         if 256 <= length < report.max_model_len:
             cost = COST_CONTEXT + (1 - length / max(report.max_model_len, 1)) / 2
-            yield Option(f"context {length:,}", (("model.max_model_len", length),), cost)
+            yield Option(f"context {length:,}", (("model.max_model_len", length),), cost, "context")
 
 
 def find_fixes(
     candidates: Sequence[Option], evaluate: Evaluate, before: FeasibilityReport, limit: int = MAX_FIXES
 ) -> tuple[Fix, ...]:
-    """The cheapest single changes that help, one of each kind; pairs where no single one fits.
+    """The cheapest single changes that help, one of each kind; pairs where too few single ones fit.
 
     Only what plans to `fits`, or to `tight` from something that won't start, counts as a fix.
     """
-    found: list[Fix] = []
-    kinds: set[tuple[str, ...]] = set()
-    helpful: list[Option] = []
+    search = _Search(evaluate, before, limit)
     ordered = sorted(candidates, key=lambda option: option.cost)
     for option in ordered:
-        kind = tuple(path for path, _ in option.changes)
-        if kind in kinds or len(found) >= limit:
-            continue
-        after = evaluate(option.changes)
+        search.consider(option)
+    if search.fitting < ENOUGH:
+        for first, second in sorted(
+            combinations(search.helpful, 2), key=lambda pair: pair[0].cost + pair[1].cost
+        ):
+            if not {path for path, _ in first.changes} & {path for path, _ in second.changes}:
+                search.consider(
+                    Option(
+                        f"{first.title} + {second.title}",
+                        first.changes + second.changes,
+                        first.cost + second.cost,
+                        f"{first.kind} + {second.kind}",
+                    )
+                )
+    return tuple(sorted(search.found, key=lambda fix: fix.verdict_after != "fits"))
+
+
+class _Search:
+    """Evaluates options while they are worth it; keeps the first solution of each kind."""
+
+    def __init__(self, evaluate: Evaluate, before: FeasibilityReport, limit: int) -> None:
+        self.evaluate = evaluate
+        self.before = before
+        self.limit = limit
+        self.found: list[Fix] = []
+        self.helpful: list[Option] = []
+        self.kinds: set[str] = set()
+        self.pairs_tried = 0
+
+    @property
+    def fitting(self) -> int:
+        return sum(fix.verdict_after == "fits" for fix in self.found)
+
+    def consider(self, option: Option) -> None:
+        """Plans with the option, unless a cheaper one of its kind already works."""
+        pair = " + " in option.kind
+        if option.kind in self.kinds or len(self.found) >= self.limit:
+            return
+        if pair and (self.pairs_tried >= PAIRS_TRIED or self.fitting >= ENOUGH):
+            return
+        self.pairs_tried += pair
+        after = self.evaluate(option.changes)
         if after is None:
-            continue
-        if _solves(before, after):
-            kinds.add(kind)
-            found.append(_fix(option, after))
-        elif option.cost < COST_GPUS and _headroom(after) > _headroom(before):
-            helpful.append(option)
-    if any(fix.verdict_after == "fits" for fix in found):
-        return tuple(found)
-    for first, second in combinations(helpful[:10], 2):
-        if len(found) >= limit:
-            break
-        if {path for path, _ in first.changes} & {path for path, _ in second.changes}:
-            continue
-        pair = Option(
-            f"{first.title} + {second.title}", first.changes + second.changes, first.cost + second.cost
-        )
-        after = evaluate(pair.changes)
-        if after is not None and _solves(before, after):
-            found.append(_fix(pair, after))
-    return tuple(found)
+            return
+        if _solves(self.before, after):
+            if after.verdict == "fits" or not any(fix.title == option.title for fix in self.found):
+                self.found.append(_fix(option, after))
+            if after.verdict == "fits" or option.cost < COST_GPUS:
+                self.kinds.add(option.kind)
+        elif not pair and option.cost < COST_MACHINE and _headroom(after) > _headroom(self.before):
+            self.helpful.append(option)
 
 
 def _solves(before: FeasibilityReport, after: FeasibilityReport) -> bool:

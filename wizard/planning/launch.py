@@ -7,6 +7,7 @@ different before).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,12 +123,12 @@ def resolve_kv_cache_dtype(
         return "nvfp4"
     if isinstance(algorithm, str) and algorithm.upper() == "FP8":
         return "fp8_e4m3"
-    if isinstance(scheme, dict) and scheme.get("num_bits") == 8:
+    if isinstance(scheme, Mapping) and scheme.get("num_bits") == 8:
         return "fp8_e4m3"
     return dtype
 
 
-def quantization_method(quantization_config: dict[str, Any] | None) -> str | None:
+def quantization_method(quantization_config: Mapping[str, Any] | None) -> str | None:
     """The checkpoint's own method name, lower case: fp8, awq, gptq, compressed-tensors, modelopt ..."""
     if not quantization_config:
         return None
@@ -157,7 +158,7 @@ def resolve(
     version_rules = rules(version)
     capability = gpu.compute_capability or DEFAULT_CAPABILITY
     dtype = resolve_dtype(config.dtype, metadata, capability)
-    own_method = quantization_method(dict(metadata.quantization_config or {}))
+    own_method = quantization_method(metadata.quantization_config)
     quantization = own_method or config.quantization
     pooling = is_pooling(metadata.architecture)
     max_model_len = config.max_model_len or metadata.max_position_embeddings

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from wizard.models.attention import attention_kind
+from wizard.models.cache_layers import cache_model
 from wizard.models.metadata import ModelMetadata
 from wizard.models.tree import parameter_count
 from wizard.planning.fixes import Changes, applied_to_config, find_fixes, options
@@ -226,6 +226,22 @@ def summarise(metadata: ModelMetadata) -> ModelSummary:
         dtype=metadata.dtype,
         weights_exact=metadata.checkpoint is not None and metadata.checkpoint.complete,
     )
+
+
+def attention_kind(metadata: ModelMetadata) -> str:
+    """One word for how the model attends: mha, gqa, mla, sliding_hybrid, linear_hybrid ..."""
+    model = cache_model(metadata)
+    kinds = {layer.kind for layer in model.layers}
+    if not kinds:
+        return "none"
+    if "state" in kinds:
+        return "linear_hybrid" if len(kinds) > 1 else "linear"
+    if kinds & {"sliding", "chunked"}:
+        return "sliding_hybrid" if len(kinds) > 1 else "sliding"
+    for kind, word in (("compressed", "compressed"), ("block_sparse", "block_sparse"), ("latent", "mla")):
+        if kind in kinds:
+            return word
+    return "mha" if metadata.num_key_value_heads == metadata.num_attention_heads else "gqa"
 
 
 def _performance(

@@ -63,7 +63,7 @@ class Judgement:
 
     @property
     def started(self) -> bool:
-        return self.record.outcome == "started"
+        return self.record.outcome == "started" and self.record.startable
 
     @property
     def wrong(self) -> str:

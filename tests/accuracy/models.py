@@ -13,7 +13,7 @@ from wizard.models import catalogue
 from wizard.models.metadata import ModelMetadata, metadata_from_config
 
 _IDENTIFIER = re.compile(r"[\w.-]+/[\w.-]+")
-_UNCERTAIN = re.compile(r"exact id|not stated|unknown", re.IGNORECASE)
+_UNCERTAIN = re.compile(r"exact id|not stated|unknown|\bseries\b", re.IGNORECASE)
 """The source itself doesn't know which checkpoint it was."""
 
 _SUFFIXES = ("-Instruct", "-it", "-Chat", "-hf", "-Instruct-2507")

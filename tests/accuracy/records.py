@@ -85,6 +85,12 @@ class Record:
         return ""
 
     @property
+    def startable(self) -> bool:
+        """Whether a start can be judged: without the context that was asked for, it can't."""
+        asked = self.config.max_model_len is not None
+        return not self.incomplete and (asked or "max_model_len" not in (self.raw.get("missing") or ()))
+
+    @property
     def kind(self) -> str:
         """Which group its error counts in: `discrete`, `unified` memory, or `rocm`."""
         gpu = self.machine.gpu

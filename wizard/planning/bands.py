@@ -63,7 +63,7 @@ ESTIMATED_TOTAL_SHARE = 0.005
 """Of the GPU's total where it was derived by rule: 55-200 MiB on the cards with both totals known."""
 UNIFIED_SHARE = 0.03
 """Of the GPU's total where it is the system's memory: what counts as free moves with the page cache."""
-ROCM = Width(1.9, 0.8)
+ROCM = Width(2.8, 0.5)
 """ROCm, not calibrated: 10 logs of R9700, RX 9070 XT and MI300X."""
 
 

@@ -17,6 +17,8 @@ OLD_SINGLE_GPU_BYTES = 60 * MIB
 """Modules, JIT and handles that appear after the baseline on one GPU, before 0.11: 0.05-0.07 GiB (2 logs)."""
 SINGLE_GPU_BYTES = 133 * MIB
 """The same since 0.11: 0.13 GiB (9 logs on H100 of 0.11-0.17; A100 with 0.31)."""
+WORKSTATION_SINGLE_GPU_BYTES = 100 * MIB
+"""And on cards of capability 8.6, 8.9 and 12.0: 0.03-0.16 GiB (16 logs on RTX 3090, 4090, 5090)."""
 HOPPER_SINGLE_GPU_BYTES = 256 * MIB
 """And on SM90 since 0.18: 0.25 GiB (0.24-0.26 on 35 logs of 0.19): FlashAttention 3's modules."""
 
@@ -29,6 +31,8 @@ TENSOR_PARALLEL_BYTES = 543 * MIB
 
 TENSOR_PARALLEL_HIDDEN_BYTES = 43 * MIB
 """And 0.04 GiB per rank for a hidden size of 8192 (same logs)."""
+
+WORKSTATION_CAPABILITIES = frozenset({(8, 6), (8, 9), (12, 0)})
 
 UNALIGNED_VOCABULARY_BYTES = 215 * MIB
 """0.21 GiB more on SM90 where the vocabulary isn't a multiple of 16 (three Granite logs of 0.19, 49155 tokens):
@@ -66,8 +70,9 @@ DESKTOP_BYTES = int(1.25 * GIB)
 launch at 0.90 failed in the sampler's warm-up and one at 0.86 started."""
 DESKTOP_CLASSES = frozenset({"consumer", "laptop"})
 
-ROCM_BYTES = int(1.2 * GIB)
-"""hipBLASLt and Triton on ROCm take 0.5-3 GiB more (9 logs of R9700, RX 9070 XT, MI300X); not calibrated."""
+ROCM_BYTES = int(0.6 * GIB)
+"""hipBLASLt and Triton on ROCm took 0.1-3.5 GiB (10 logs of R9700, RX 9070 XT, MI300X): not calibrated, the
+band is wide."""
 
 
 def non_torch_bytes(launch: Launch) -> int:
@@ -88,6 +93,8 @@ def single_gpu_bytes(launch: Launch) -> int:
     """The part that one GPU alone has, by version and generation."""
     if not launch.rules.nccl_before_baseline:
         return OLD_SINGLE_GPU_BYTES
+    if launch.capability in WORKSTATION_CAPABILITIES:
+        return WORKSTATION_SINGLE_GPU_BYTES
     if not launch.rules.large_modules or launch.capability[0] != 9:
         return SINGLE_GPU_BYTES
     unaligned = launch.rules.triton_sampler and launch.metadata.vocab_size % TRITON_ALIGNMENT

@@ -14,7 +14,8 @@ from wizard.schemas.outputs import GIB, GPUInfo
 from wizard.vllm.versions import VersionRules
 
 GB10_CAPABILITY = (12, 1)
-"""DGX Spark: the memory of a large card, the compute of a small one."""
+"""DGX Spark: 0.33 keeps it in the small tier by name. Before, NVML couldn't tell its memory, which came to the
+same: start-up logs of 0.11 and 0.19 show 2048 tokens per batch."""
 
 LARGE_CARD_GIB = 70
 """H100 and up: a larger batch (PR #17885 took the A100 out, by name)."""
@@ -42,8 +43,8 @@ def batch_defaults(
     vLLM asks NVML for the total, which is larger than CUDA's by the driver's reserve.
     """
     total = gpu.nvml_total_bytes or gpu.memory_total_bytes
-    small_by_name = (rules.a100_small_tier and "a100" in gpu.name.lower()) or (
-        rules.gb10_small_tier and gpu.compute_capability == GB10_CAPABILITY
+    small_by_name = gpu.compute_capability == GB10_CAPABILITY or (
+        rules.a100_small_tier and "a100" in gpu.name.lower()
     )
     if rules.large_tier and total >= LARGEST_CARD_GIB * GIB:
         tokens, seqs = 16384, 1024

@@ -102,8 +102,6 @@ class VersionRules:
     """>= 160 GiB cards get max_num_batched_tokens 16384 since 0.28."""
     a100_small_tier: bool
     """An A100 of 80 GB falls into the small tier since 0.9, by name."""
-    gb10_small_tier: bool
-    """GB10 falls into the small tier since 0.33."""
     group_size_ratio: float
     """Group size is the largest bucket if max < ratio x min; 1.0: never (<= 0.11)."""
 
@@ -145,6 +143,5 @@ def rules(version: str = NEWEST_KNOWN) -> VersionRules:
         null_block_in_check=at(0, 29),
         large_tier=at(0, 28),
         a100_small_tier=at(0, 9),
-        gb10_small_tier=at(0, 33),
         group_size_ratio=1.5 if at(0, 18) else 1.25 if at(0, 12) else 1.0,
     )

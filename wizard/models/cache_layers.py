@@ -163,7 +163,7 @@ def _read(metadata: ModelMetadata) -> CacheModel:
         num_layers=total,
         query_heads=heads,
         kv_heads=metadata.num_key_value_heads,
-        head_dim=latent_width(facts) if latent else metadata.head_dim,
+        head_dim=latent_width(facts) if latent else max(metadata.head_dim, facts.int("global_head_dim", default=0)),
         latent=latent,
         hybrid=any(layer.kind == "state" for layer in layers)
         and any(layer.kind != "state" for layer in layers),
@@ -235,7 +235,7 @@ def _layers(
             layer = replace(layer, kind="sliding", window=window)
         elif everywhere and not latent:
             layer = replace(layer, kind="sliding", window=everywhere)
-        elif chunk and "no_rope_layers" in facts.values and _uses_rope(facts, index):
+        elif chunk and facts.has("no_rope_layer_interval") and _uses_rope(facts, index):
             layer = replace(layer, kind="chunked", window=chunk)
         if latent:
             layer = _latent_layer(facts, layer, index)

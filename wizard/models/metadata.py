@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from wizard.errors import ConfigError
 from wizard.models.config_values import LARGEST_DIMENSION, integer, section, short
-from wizard.models.context import derived_length
+from wizard.models.context import DerivedLength, derived_length
 from wizard.models.defaults import decoder_type, with_class_defaults
 
 Source = Literal["hub", "cache", "path", "catalogue"]
@@ -109,6 +109,15 @@ class ModelMetadata:
     def is_mla(self) -> bool:
         """Multi-head latent attention: one latent per token instead of K and V heads."""
         return bool(self.text.get("kv_lora_rank")) and bool(self.text.get("qk_rope_head_dim"))
+
+    def context(self, number: tuple[int, int, int]) -> DerivedLength:
+        """How long a sequence may be by the rules of vLLM version `number`. Raises ConfigError."""
+        return derived_length(
+            self.text,
+            number=number,
+            tokenizer_config=self.tokenizer_config,
+            encoder_max_length=self.encoder_max_length,
+        )
 
 
 def checked_config(value: object) -> Mapping[str, Any]:

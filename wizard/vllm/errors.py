@@ -96,3 +96,185 @@ def heads_not_divisible(*, heads: int, tensor_parallel_size: int) -> str:
 def not_divisible(numerator: int, denominator: int) -> str:
     """`distributed/utils.py` `ensure_divisibility`: an assertion while the model is built."""
     return f"{numerator} is not divisible by {denominator}"
+
+
+def world_size(*, world: int, gpus: int) -> str:
+    """`config/parallel.py`: more ranks than GPUs in this node."""
+    return (
+        f"World size ({world}) is larger than the number of available GPUs ({gpus}) in this node. If this is "
+        "intentional and you are using:\n- ray, set '--distributed-executor-backend ray'.\n"
+        "- multiprocessing, set '--nnodes' appropriately."
+    )
+
+
+def architecture_unknown(architectures: list[str]) -> str:
+    return f"Model architectures {architectures} are not supported for now."
+
+
+def architecture_removed(*, architecture: str, last_version: str) -> str:
+    return (
+        f"Model architecture {architecture} was supported in vLLM until v{last_version}, and is not supported "
+        "anymore. Please use an older version of vLLM if you want to use this model architecture."
+    )
+
+
+def architecture_plugin(*, architecture: str, url: str) -> str:
+    return (
+        f"Model architecture {architecture} is not supported in-tree anymore. Please install the plugin at {url} "
+        "if you want to use this model architecture."
+    )
+
+
+def custom_code(model: str) -> str:
+    """transformers' `resolve_trust_remote_code`."""
+    return (
+        f"The repository {model} contains custom code which must be executed to correctly load the model. You can "
+        f"inspect the repository content at https://hf.co/{model}. Please pass the argument "
+        "`trust_remote_code=True` to allow custom code to be run."
+    )
+
+
+def model_type_unknown(model_type: str) -> str:
+    """transformers' `AutoConfig`."""
+    return (
+        f"The checkpoint you are trying to load has model type `{model_type}` but Transformers does not recognize "
+        "this architecture. This could be because of an issue with the checkpoint, or because your version of "
+        "Transformers is out of date."
+    )
+
+
+def bfloat16_unsupported(*, gpu: str, capability: tuple[int, int]) -> str:
+    return (
+        "Bfloat16 is only supported on GPUs with compute capability of at least 8.0. "
+        f"Your {gpu} GPU has compute capability {capability[0]}.{capability[1]}. You can use float16 instead by "
+        "explicitly setting the `dtype` flag in CLI, for example: --dtype=half."
+    )
+
+
+def float16_unsupported(model_type: str) -> str:
+    return (
+        f"The model type {model_type!r} does not support float16. Reason: Numerical instability. "
+        "Please use bfloat16 or float32 instead."
+    )
+
+
+def quantization_mismatch(*, declared: str, asked: str) -> str:
+    return (
+        f"Quantization method specified in the model config ({declared}) does not match the quantization method "
+        f"specified in the `quantization` argument ({asked})."
+    )
+
+
+def quantization_unknown(*, method: str, known: list[str]) -> str:
+    return f"Unknown quantization method: {method}. Must be one of {known}."
+
+
+def quantization_capability(*, method: str, minimum: int, current: int) -> str:
+    return (
+        f"The quantization method {method} is not supported for the current GPU. "
+        f"Minimum capability: {minimum}. Current capability: {current}."
+    )
+
+
+def quantization_dtype(*, dtype: str, method: str, supported: list[str]) -> str:
+    names = ", ".join(f"torch.{name}" for name in supported)
+    return f"torch.{dtype} is not supported for quantization method {method}. Supported dtypes: [{names}]"
+
+
+def batch_below_seqs(*, max_num_batched_tokens: int, max_num_seqs: int) -> str:
+    return (
+        f"max_num_batched_tokens ({max_num_batched_tokens}) must be greater than or equal to max_num_seqs "
+        f"({max_num_seqs})."
+    )
+
+
+def batch_below_context(*, max_num_batched_tokens: int, max_model_len: int) -> str:
+    return (
+        f"max_num_batched_tokens ({max_num_batched_tokens}) is smaller than max_model_len ({max_model_len}). "
+        "This effectively limits the maximum sequence length to max_num_batched_tokens and makes vLLM reject "
+        "longer sequences. Please increase max_num_batched_tokens or decrease max_model_len."
+    )
+
+
+NO_EXPERTS = "Number of experts in the model must be greater than 0 when expert parallelism is enabled."
+
+NO_PIPELINE = (
+    "Pipeline parallelism is not supported for this model. Supported models implement the `SupportsPP` interface."
+)
+
+NVFP4_LATENT = (
+    "nvfp4 KV cache is not supported with MLA (Multi-head Latent Attention) backends. Please use a different "
+    "--kv-cache-dtype (e.g., 'fp8', 'auto', or 'nvfp4_ds_mla' with a sparse MLA backend) for MLA models such as "
+    "DeepSeek."
+)
+
+E5M2_WITH_SCALES = "fp8_e5m2 kv-cache is not supported with fp8 checkpoints."
+
+UNPROMOTABLE = "Failed to promote local KV cache specs to one unified type."
+
+
+def dcp_not_divisor(*, tensor_parallel_size: int, dcp: int) -> str:
+    return f"tp_size={tensor_parallel_size} must be divisible by dcp_size={dcp}."
+
+
+def dcp_needs_more_tp(*, tensor_parallel_size: int, kv_heads: int) -> str:
+    return (
+        f"Decode context parallelism for GQA/MQA requires `--tensor-parallel-size` ({tensor_parallel_size}) to be "
+        f"greater than the model's total number of KV heads ({kv_heads}). Increase `--tensor-parallel-size` or set "
+        "`--decode-context-parallel-size 1`."
+    )
+
+
+def dcp_too_large(*, dcp: int, largest: int, tensor_parallel_size: int, kv_heads: int) -> str:
+    return (
+        f"`--decode-context-parallel-size` ({dcp}) exceeds the maximum supported value ({largest}) for "
+        f"`--tensor-parallel-size` ({tensor_parallel_size}) and {kv_heads} model KV heads."
+    )
+
+
+def dcp_queries(*, queries: int, dcp: int) -> str:
+    return (
+        f"The model's number of query heads per KV head ({queries}) must be divisible by "
+        f"`--decode-context-parallel-size` ({dcp}) for GQA/MQA."
+    )
+
+
+def kv_dtype_mismatch(*, kv_dtype: str, dtype: str) -> str:
+    allowed = f"`auto` or `{dtype}`" if dtype in ("float16", "bfloat16") else "`auto`"
+    return (
+        f'kv_cache_dtype="{kv_dtype}" is incompatible with dtype="{dtype}". '
+        f"Please set `--kv-cache-dtype` to {allowed}."
+    )
+
+
+def no_attention_backend(
+    *,
+    head_size: int,
+    dtype: str,
+    kv_dtype: str,
+    block_size: int | None,
+    latent: bool,
+    sparse: bool,
+    reasons: tuple[tuple[str, str], ...],
+) -> str:
+    """`platforms/cuda.py` `get_attn_backend_cls`; the config is cut to what decides."""
+    why = ", ".join(f"{name}: [{reason}]" for name, reason in reasons)
+    return (
+        f"No valid attention backend found for cuda with AttentionSelectorConfig(head_size={head_size}, "
+        f"dtype=torch.{dtype}, kv_cache_dtype={kv_dtype}, block_size={block_size}, use_mla={latent}, "
+        f"use_sparse={sparse}). Reasons: {{{why}}}."
+    )
+
+
+def backend_refused(*, backend: str, reason: str) -> str:
+    return (
+        f"Selected backend AttentionBackendEnum.{backend} is not valid for this configuration. Reason: ['{reason}']"
+    )
+
+
+def drafts_not_positive(count: int) -> str:
+    return f"Expected num_speculative_tokens to be greater than zero ({count})."
+
+
+def drafts_not_divisible(*, count: int, modules: int) -> str:
+    return f"num_speculative_tokens:{count} must be divisible by n_predict={modules}"

@@ -1,0 +1,332 @@
+"""vLLM's checks of a launch before it looks at memory, in the order in which vLLM meets them.
+
+Sources: vLLM 0.33 `config/model.py`, `config/scheduler.py`, `config/parallel.py`, `config/speculative.py`,
+`config/vllm.py`, `platforms/cuda.py`, `model_executor/layers/linear.py`; sentences in `wizard.vllm.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from wizard.errors import ConfigError
+from wizard.models.cache_layers import CacheModel, cache_model
+from wizard.models.context import DerivedLength
+from wizard.planning.kv_specs import attention_choice, attention_need, cache_dtype
+from wizard.planning.launch import FLOAT16_UNSAFE_TYPES, Launch
+from wizard.planning.weights import rank_weights
+from wizard.vllm import errors
+from wizard.vllm.kv_dtypes import ROCM_ONLY, quantized
+from wizard.vllm.limits import ACTIVATION_DTYPES, METHODS, MIN_CAPABILITY, ONLINE_METHODS, method_name
+from wizard.vllm.registry import registry
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why vLLM won't start, before any memory is counted."""
+
+    cause: Literal["invalid_config", "unsupported"]
+    error: str
+    """vLLM's sentence."""
+    change: tuple[tuple[str, Any], ...] = ()
+    """Fields of `VLLMConfig` and the values that would pass: the smallest change; empty: there is none."""
+
+
+Gate = Callable[[Launch], Refusal | None]
+
+
+def refusal(launch: Launch) -> Refusal | None:
+    """The first check that stops `launch`, or `None` where vLLM goes on to load the model."""
+    for gate in GATES:
+        found = gate(launch)
+        if found is not None:
+            return found
+    return None
+
+
+def _known_model(launch: Launch) -> Refusal | None:
+    metadata = launch.metadata
+    known = registry()
+    automatic = metadata.config.get("auto_map")
+    custom = isinstance(automatic, Mapping) and "AutoConfig" in automatic
+    if metadata.model_type and metadata.model_type not in known.model_types:
+        if custom and not launch.config.trust_remote_code:
+            return Refusal("invalid_config", errors.custom_code(metadata.model), (("trust_remote_code", True),))
+        if not custom and metadata.architecture not in known.architectures:
+            return Refusal("unsupported", errors.model_type_unknown(metadata.model_type))
+    architecture = metadata.architecture
+    last = known.removed_before(architecture, launch.rules.number)
+    if last is not None:
+        return Refusal("unsupported", errors.architecture_removed(architecture=architecture, last_version=last))
+    if architecture in known.plugins and launch.rules.number >= known.number:
+        return Refusal(
+            "unsupported", errors.architecture_plugin(architecture=architecture, url=known.plugins[architecture])
+        )
+    return None
+
+
+def _dtype(launch: Launch) -> Refusal | None:
+    if launch.dtype == "bfloat16" and launch.capability < (8, 0):
+        error = errors.bfloat16_unsupported(gpu=launch.gpu.name, capability=launch.capability)
+        return Refusal("unsupported", error, (("dtype", "half"),))
+    if launch.dtype == "float16" and launch.metadata.model_type in FLOAT16_UNSAFE_TYPES:
+        error = errors.float16_unsupported(launch.metadata.model_type)
+        better = "bfloat16" if launch.capability >= (8, 0) else "float32"
+        return Refusal("unsupported", error, (("dtype", better),))
+    return None
+
+
+def derived(launch: Launch) -> DerivedLength:
+    """The longest context of the model by the rules of the launch's version."""
+    return launch.metadata.context(launch.rules.number)
+
+
+def _context(launch: Launch) -> Refusal | None:
+    asked = launch.config.max_model_len
+    if asked is None or asked < 0:
+        return None
+    context = derived(launch)
+    if context.allows(asked):
+        return None
+    error = errors.context_too_long(
+        max_model_len=asked,
+        derived=float(context.length),
+        key=context.key,
+        model_max_length=context.model_max_length,
+    )
+    return Refusal("invalid_config", error, (("max_model_len", context.length),))
+
+
+def _quantization(launch: Launch) -> Refusal | None:
+    asked = launch.config.quantization
+    declared = None if launch.online_quantization else launch.quantization
+    if asked is not None and method_name(asked) not in METHODS:
+        return Refusal(
+            "invalid_config",
+            errors.quantization_unknown(method=asked, known=list(METHODS)),
+            (("quantization", None),),
+        )
+    if asked is not None and declared is not None and not _same_method(asked, declared):
+        return Refusal(
+            "invalid_config",
+            errors.quantization_mismatch(declared=declared, asked=asked),
+            (("quantization", None),),
+        )
+    if asked is not None and declared is None and method_name(asked) not in ONLINE_METHODS:
+        return Refusal(
+            "invalid_config", f"Cannot find the config file for {method_name(asked)}", (("quantization", None),)
+        )
+    return _quantization_on_gpu(launch)
+
+
+def _same_method(asked: str, declared: str) -> bool:
+    asked, declared = method_name(asked), method_name(declared)
+    if asked == declared or asked == "humming":
+        return True
+    families = ("modelopt", "auto_gptq", "auto_awq", "moe_wna16", "inc")
+    return any(asked.startswith(name) and declared.startswith(name) for name in families) or (
+        asked == "moe_wna16" and declared in ("auto_gptq", "auto_awq")
+    )
+
+
+def _quantization_on_gpu(launch: Launch) -> Refusal | None:
+    if launch.quantization is None:
+        return None
+    method = method_name(launch.quantization)
+    current = launch.capability[0] * 10 + launch.capability[1]
+    minimum = MIN_CAPABILITY.get(method, 0)
+    if current < minimum:
+        error = errors.quantization_capability(method=method, minimum=minimum, current=current)
+        return Refusal("unsupported", error, (("quantization", None),) if launch.online_quantization else ())
+    supported = ACTIVATION_DTYPES.get(method)
+    if supported is not None and launch.dtype not in supported:
+        error = errors.quantization_dtype(dtype=launch.dtype, method=method, supported=list(supported))
+        return Refusal("invalid_config", error, (("dtype", supported[-1]),))
+    return None
+
+
+def _batch(launch: Launch) -> Refusal | None:
+    tokens, seqs = launch.max_num_batched_tokens, launch.max_num_seqs
+    if tokens < launch.max_model_len and not launch.chunked_prefill:
+        error = errors.batch_below_context(max_num_batched_tokens=tokens, max_model_len=launch.max_model_len)
+        return Refusal("invalid_config", error, (("max_num_batched_tokens", launch.max_model_len),))
+    if tokens < seqs:
+        error = errors.batch_below_seqs(max_num_batched_tokens=tokens, max_num_seqs=seqs)
+        return Refusal("invalid_config", error, (("max_num_seqs", tokens),))
+    return None
+
+
+def _ranks(launch: Launch) -> Refusal | None:
+    config = launch.config
+    world = launch.tp * launch.pp * launch.pcp
+    elsewhere = config.nnodes > 1 or config.distributed_executor_backend == "ray"
+    if world * launch.dp > launch.gpus_per_node and not elsewhere:
+        error = errors.world_size(world=world if launch.dp == 1 else world * launch.dp, gpus=launch.gpus_per_node)
+        return Refusal("invalid_config", error, (("tensor_parallel_size", 1),))
+    heads = launch.metadata.num_attention_heads
+    if heads and heads % launch.tp:
+        error = errors.heads_not_divisible(heads=heads, tensor_parallel_size=launch.tp)
+        fitting = next(size for size in range(launch.tp, 0, -1) if heads % size == 0)
+        return Refusal("invalid_config", error, (("tensor_parallel_size", fitting),))
+    if launch.ep and not launch.metadata.is_moe:
+        return Refusal("invalid_config", errors.NO_EXPERTS, (("enable_expert_parallel", False),))
+    if launch.pp > 1 and launch.metadata.architecture in registry().without_pipeline:
+        return Refusal("unsupported", errors.NO_PIPELINE, (("pipeline_parallel_size", 1),))
+    return _decode_context(launch)
+
+
+def _decode_context(launch: Launch) -> Refusal | None:
+    """--decode-context-parallel-size shares the KV heads that TP would repeat."""
+    dcp, tp = launch.dcp, launch.tp
+    if dcp == 1:
+        return None
+    change = (("decode_context_parallel_size", 1),)
+    if launch.pcp == 1 and tp % dcp:
+        return Refusal("invalid_config", errors.dcp_not_divisor(tensor_parallel_size=tp, dcp=dcp), change)
+    model = cache_model(launch.metadata)
+    if model.latent:
+        return None
+    kv_heads = max(1, model.kv_heads)
+    if tp <= kv_heads:
+        return Refusal("invalid_config", errors.dcp_needs_more_tp(tensor_parallel_size=tp, kv_heads=kv_heads), change)
+    if dcp > tp // kv_heads:
+        error = errors.dcp_too_large(dcp=dcp, largest=tp // kv_heads, tensor_parallel_size=tp, kv_heads=kv_heads)
+        return Refusal("invalid_config", error, (("decode_context_parallel_size", tp // kv_heads),))
+    queries = model.query_heads // kv_heads
+    if queries % dcp:
+        return Refusal("invalid_config", errors.dcp_queries(queries=queries, dcp=dcp), change)
+    return None
+
+
+def _speculative(launch: Launch) -> Refusal | None:
+    asked = launch.config.speculative_config
+    if not asked:
+        return None
+    count = asked.get("num_speculative_tokens")
+    if isinstance(count, int) and not isinstance(count, bool):
+        if count <= 0:
+            change = ({**asked, "num_speculative_tokens": 1},)
+            return Refusal("invalid_config", errors.drafts_not_positive(count), (("speculative_config", change[0]),))
+        modules = _draft_modules(launch)
+        if launch.speculative_method == "mtp" and modules and count > modules and count % modules:
+            error = errors.drafts_not_divisible(count=count, modules=modules)
+            fitting = {**asked, "num_speculative_tokens": count // modules * modules}
+            return Refusal("invalid_config", error, (("speculative_config", fitting),))
+    return None
+
+
+def _draft_modules(launch: Launch) -> int:
+    """Multi-token-prediction modules of the checkpoint; 0 where it says nothing."""
+    for name in ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules"):
+        value = launch.metadata.text.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return 0
+
+
+def _cache_format(launch: Launch) -> Refusal | None:
+    asked = launch.config.kv_cache_dtype or "auto"
+    if asked in ("float16", "bfloat16") and asked != launch.dtype:
+        error = errors.kv_dtype_mismatch(kv_dtype=asked, dtype=launch.dtype)
+        return Refusal("invalid_config", error, (("kv_cache_dtype", "auto"),))
+    stored = cache_dtype(launch)
+    model = cache_model(launch.metadata)
+    if stored.startswith("nvfp4") and not stored.endswith("_ds_mla") and model.latent:
+        return Refusal("unsupported", errors.NVFP4_LATENT, (("kv_cache_dtype", "fp8"),))
+    if stored == "fp8_e5m2" and _has_cache_scales(launch):
+        return Refusal("unsupported", errors.E5M2_WITH_SCALES, (("kv_cache_dtype", "fp8"),))
+    if launch.config.disable_hybrid_kv_cache_manager and model.hybrid:
+        return Refusal("invalid_config", errors.UNPROMOTABLE, (("disable_hybrid_kv_cache_manager", False),))
+    return None
+
+
+def _has_cache_scales(launch: Launch) -> bool:
+    """True for fp8 checkpoints, whose attention layers hold scales for an e4m3 cache."""
+    method = method_name(launch.quantization or "")
+    if launch.online_quantization:
+        return False
+    scheme = (launch.metadata.quantization_config or {}).get("kv_cache_scheme")
+    return method in ("fp8", "modelopt", "modelopt_fp4", "modelopt_mixed") or (
+        method == "compressed-tensors" and scheme is not None
+    )
+
+
+def _kernels(launch: Launch) -> Refusal | None:
+    """Every kind of attention layer needs a backend that can serve it."""
+    model = cache_model(launch.metadata)
+    if launch.gpu.vendor != "nvidia" or not model.layers:
+        return None
+    if {layer.kind for layer in model.layers} & {"compressed", "block_sparse"}:
+        return None
+    stored = cache_dtype(launch)
+    if stored in ROCM_ONLY:
+        return Refusal("unsupported", _no_backend(launch, model), (("kv_cache_dtype", "auto"),))
+    choice = attention_choice(launch, model)
+    if choice.backend is not None or not any(layer.kind != "state" for layer in model.layers):
+        return None
+    forced = launch.config.attention_backend
+    if forced:
+        error = errors.backend_refused(backend=forced.upper(), reason=choice.reasons[0][1])
+        return Refusal("unsupported", error, (("attention_backend", None),))
+    if launch.config.block_size is not None:
+        return Refusal("unsupported", _no_backend(launch, model), (("block_size", None),))
+    change = (("kv_cache_dtype", "auto"),) if quantized(stored) and launch.config.kv_cache_dtype else ()
+    return Refusal("unsupported", _no_backend(launch, model), change)
+
+
+def _no_backend(launch: Launch, model: CacheModel) -> str:
+    need = attention_need(launch, model)
+    return errors.no_attention_backend(
+        head_size=need.head_dim,
+        dtype=need.dtype,
+        kv_dtype=need.kv_dtype,
+        block_size=need.block_size,
+        latent=need.latent,
+        sparse=need.sparse,
+        reasons=attention_choice(launch, model).reasons,
+    )
+
+
+def _shards(launch: Launch) -> Refusal | None:
+    """Widths that tensor or expert parallelism can't divide, and quantised formats that vLLM refuses."""
+    try:
+        found = rank_weights(launch).refusals
+    except ConfigError:
+        return None
+    if not found:
+        return None
+    halves = launch.tp // 2
+    change = (("tensor_parallel_size", halves),) if halves and "divisible" in found[0] else ()
+    return Refusal("invalid_config" if change else "unsupported", found[0], change)
+
+
+def _states(launch: Launch) -> Refusal | None:
+    """Recurrent layers split their heads over TP."""
+    model = cache_model(launch.metadata)
+    for layer in model.layers:
+        state = layer.state
+        if state is not None and state.heads and not state.splits_over(launch.tp):
+            width = state.heads if state.heads % launch.tp else state.conv_channels
+            return Refusal(
+                "invalid_config",
+                errors.not_divisible(width, launch.tp),
+                (("tensor_parallel_size", max(1, launch.tp // 2)),),
+            )
+    return None
+
+
+GATES: tuple[Gate, ...] = (
+    _known_model,
+    _dtype,
+    _context,
+    _quantization,
+    _batch,
+    _ranks,
+    _speculative,
+    _cache_format,
+    _shards,
+    _states,
+    _kernels,
+)
+"""Configuration first, then what fails while the model is built."""

@@ -1,0 +1,46 @@
+"""Which models vLLM knows: `data/registry.json`, read once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+from wizard.vllm.versions import parse_version
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The registry of one vLLM version, and what earlier ones had."""
+
+    number: tuple[int, int, int]
+    architectures: frozenset[str]
+    without_pipeline: frozenset[str]
+    pooling_only: frozenset[str]
+    model_types: frozenset[str]
+    """Config types that transformers or vLLM itself reads."""
+    removed: Mapping[str, str]
+    """Architecture -> the last version that had it."""
+    plugins: Mapping[str, str]
+    """Architecture -> where its plugin is to be had."""
+
+    def removed_before(self, architecture: str, number: tuple[int, int, int]) -> str | None:
+        """The last version with `architecture`, where the version `number` is later."""
+        last = self.removed.get(architecture)
+        return last if last is not None and number > parse_version(last) else None
+
+
+@lru_cache(maxsize=1)
+def registry() -> Registry:
+    data = json.loads(resources.files("wizard.data").joinpath("registry.json").read_text(encoding="utf-8"))
+    return Registry(
+        number=parse_version(data["version"]),
+        architectures=frozenset(data["architectures"]),
+        without_pipeline=frozenset(data["without_pipeline"]),
+        pooling_only=frozenset(data["pooling_only"]),
+        model_types=frozenset(data["model_types"]),
+        removed=data["removed"],
+        plugins=data["plugins"],
+    )

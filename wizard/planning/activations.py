@@ -30,6 +30,12 @@ OTHER_BASE_BYTES = 20 * MIB
 TRITON_SCRATCH_BYTES = 4
 """Per vocabulary entry and streaming multiprocessor: the in-place top-k/top-p kernel's scratch, 0.17-0.20."""
 
+INDEXER_LOGITS_BYTES = 512 * MIB
+"""What the profile run sets aside for the indexer's logits (VLLM_SPARSE_INDEXER_MAX_LOGITS_MB)."""
+SPARSE_ENTRY_BYTES = 576 * 2
+SPARSE_FACTOR, SPARSE_FACTOR_LONG, SPARSE_LONG_TOKENS = 5, 2, 1 << 18
+"""Longest requests that the prefill buffer of sparse MLA holds: 5, or 2 above 256 Ki tokens."""
+
 OWN_EXPERT_KERNELS = frozenset({"awq", "awq_marlin", "gptq", "gptq_marlin", "compressed-tensors", "mxfp4"})
 """Methods whose 4-bit experts allocate per layer (`fused_marlin_moe.py`, 0.19)."""
 
@@ -42,6 +48,9 @@ def activation_peak_bytes(launch: Launch) -> int:
     experts = moe_workspace_bytes(launch)
     kept = experts if keeps_moe_workspaces(launch) else 0
     forward = forward_bytes(launch) + experts - kept
+    if is_sparse_attention(launch):
+        kept = max(kept, sparse_workspace_bytes(launch))
+        forward += INDEXER_LOGITS_BYTES
     sampler = 0 if launch.pooling else sampler_bytes(launch)
     peak = max(forward, sampler, encoder_peak_bytes(launch), compile_bytes(launch))
     return peak + kept + held_encoder_bytes(launch) + pipeline_bytes(launch)
@@ -128,6 +137,21 @@ def compile_bytes(launch: Launch) -> int:
     table = metadata.vocab_size * metadata.hidden_size * launch.dtype_bytes
     hidden = launch.max_num_batched_tokens * metadata.hidden_size * launch.dtype_bytes
     return copies * table + hidden + OTHER_BASE_BYTES
+
+
+def is_sparse_attention(launch: Launch) -> bool:
+    """DeepSeek's sparse attention: an indexer picks the keys (V3.2, GLM-5)."""
+    return launch.metadata.is_mla and bool(launch.metadata.text.get("index_topk"))
+
+
+def sparse_workspace_bytes(launch: Launch) -> int:
+    """The prefill buffer of sparse MLA: a few times the longest request in latents of 576 values.
+
+    It comes from the same workspace manager as the experts' buffers: the larger of the two is kept.
+    Source: `v1/attention/backends/mla/flashmla_sparse.py` `get_prefill_workspace_size`; no log shows it.
+    """
+    factor = SPARSE_FACTOR_LONG if launch.max_model_len > SPARSE_LONG_TOKENS else SPARSE_FACTOR
+    return factor * launch.max_model_len * SPARSE_ENTRY_BYTES
 
 
 def pipeline_bytes(launch: Launch) -> int:

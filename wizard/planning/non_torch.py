@@ -7,6 +7,7 @@ public start-up logs; each says on which.
 
 from __future__ import annotations
 
+from wizard.models.metadata import integer
 from wizard.planning.activations import activation_peak_bytes, penalty_state_bytes
 from wizard.planning.cuda_graphs import cuda_graphs_bytes
 from wizard.planning.launch import Launch
@@ -60,6 +61,9 @@ PIPELINE_NCCL_BYTES = int(0.94 * GIB)
 """PP > 1 with TP 1 (2 logs)."""
 
 BLOCK_TABLE_ENTRY_BYTES = 4
+MLA_CHUNK_TOKENS = 65536
+FLASHINFER_WORKSPACE_BYTES = 394 * MIB
+FLASHINFER_BYTES_PER_CHANNEL = 16
 SAFETY_BYTES = 150 * MIB
 """vLLM's own safety buffer when it proposes --kv-cache-memory (gpu_worker.py)."""
 FRAGMENTED_SHARE = 0.5
@@ -145,14 +149,33 @@ def block_table_bytes(launch: Launch) -> int:
     return 2 * launch.max_num_seqs * blocks * BLOCK_TABLE_ENTRY_BYTES
 
 
+def attention_workspace_bytes(launch: Launch) -> int:
+    """Buffers that an attention backend makes once the cache exists, by the backend the card takes first.
+
+    FlashInfer on data-centre Blackwell: 394 MiB, or 16 B per token, head and channel; MLA: latents of a chunk
+    of context. Source: `v1/attention/backends/flashinfer.py`, `v1/attention/backends/mla/common.py`.
+    """
+    metadata = launch.metadata
+    if metadata.is_mla:
+        latent = integer(metadata.text, "kv_lora_rank") + integer(metadata.text, "qk_rope_head_dim")
+        tokens = min(max(8 * launch.max_model_len, 64 * launch.max_num_seqs), MLA_CHUNK_TOKENS)
+        return tokens * latent * 2
+    if launch.capability[0] != 10:
+        return 0
+    heads = metadata.num_attention_heads / launch.tp
+    per_token = int(heads * metadata.head_dim * FLASHINFER_BYTES_PER_CHANNEL)
+    return max(FLASHINFER_WORKSPACE_BYTES, launch.max_num_batched_tokens * per_token)
+
+
 def outside_budget_bytes(launch: Launch) -> int:
     """Bytes that come on top of util x total after the cache is sized: graphs that weren't subtracted, block
-    tables, sampler state that wasn't counted, fragmentation."""
+    tables, attention workspaces, sampler state that wasn't counted, fragmentation."""
     graphs = cuda_graphs_bytes(launch)
     penalties = 0 if launch.rules.consumed_by_free_memory else penalty_state_bytes(launch)
     uncounted = max(0, graphs.actual_bytes - graphs.subtracted_bytes)
+    buffers = block_table_bytes(launch) + attention_workspace_bytes(launch)
     fragmented = int(FRAGMENTED_SHARE * activation_peak_bytes(launch))
-    return uncounted + block_table_bytes(launch) + penalties + fragmented + SAFETY_BYTES
+    return uncounted + buffers + penalties + fragmented + SAFETY_BYTES
 
 
 def unseen_tenants_bytes(gpu: GPUInfo) -> int:

@@ -6,30 +6,52 @@ says so and belongs in a worker.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from wizard.models.metadata import ModelMetadata
 from wizard.schemas.inputs import HardwareInput, PlanRequest
 from wizard.schemas.outputs import GPUInfo, Plan
 
 if TYPE_CHECKING:
     from wizard.hardware.detect import Machine
+    from wizard.models.metadata import ModelMetadata
 
-ModelOrigin = str
-"""cache | path | catalogue | hub"""
+Origin = Literal["cache", "path", "catalogue", "hub"]
 
 
 @dataclass(frozen=True, slots=True)
-class FoundModel:
+class ModelRow:
     """One model that a search found."""
 
     id: str
-    origin: ModelOrigin
+    """Hugging Face id, or a directory; with a slash at its end one that leads to model directories."""
+    origin: Origin
     params: int | None = None
     gated: bool = False
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a slow look-up is; `cancel` stops it at its next step."""
+
+    report: Callable[[Progress], None] | None = None
+    doing: str = ""
+    received_bytes: int = 0
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def say(self, doing: str, received_bytes: int) -> None:
+        """Tells whoever watches."""
+        self.doing, self.received_bytes = doing, received_bytes
+        if self.report is not None:
+            self.report(self)
+
+
+class GivenUpError(Exception):
+    """The user turned to something else; there is nothing to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +69,16 @@ class Engine(Protocol):
         """Facts that need no disk walk and no network, or None."""
         ...
 
-    def load_model(self, model: str, revision: str | None) -> ModelMetadata:
-        """Facts of a model, wherever they are. Slow."""
+    def load_model(self, model: str, revision: str | None, progress: Progress) -> ModelMetadata:
+        """Facts of a model, wherever they are. Slow; GivenUpError once `progress` is cancelled."""
         ...
 
-    def search_models(self, text: str) -> Sequence[FoundModel]:
+    def search_models(self, text: str) -> Sequence[ModelRow]:
         """Models on this disk and in the catalogue whose name matches. Quick."""
+        ...
+
+    def search_hub(self, text: str) -> Sequence[ModelRow]:
+        """Models of the hub, most wanted first; empty where the network is not allowed. Slow."""
         ...
 
     def detect(self) -> Machine:
@@ -80,7 +106,7 @@ class Engine(Protocol):
         ...
 
     def write(self, directory: Path, artifacts: Mapping[str, str], *, overwrite: bool) -> Written:
-        """Writes the artifacts; FileExistsError where a differing file would be replaced unasked."""
+        """Writes all artifacts or none; WizardError where one would replace a differing file unasked."""
         ...
 
     def existing(self, directory: Path, artifacts: Mapping[str, str]) -> Sequence[str]:
@@ -103,19 +129,25 @@ class Planner:
             return None
         return catalogue.load(model)
 
-    def load_model(self, model: str, revision: str | None) -> ModelMetadata:
+    def load_model(self, model: str, revision: str | None, progress: Progress) -> ModelMetadata:
         from wizard.models.load import load
 
         return load(model, revision=revision, offline=self.offline)
 
-    def search_models(self, text: str) -> Sequence[FoundModel]:
-        from wizard.models import catalogue, local
+    def search_models(self, text: str) -> Sequence[ModelRow]:
+        from wizard.models.load import looks_like_path
+        from wizard.models.search import search_local
 
-        words = text.lower().replace("/", " ").split()
-        cached = [name for name in local.cached_models() if all(word in name.lower() for word in words)]
-        found = [FoundModel(name, "cache") for name in cached]
-        found += [FoundModel(entry.id, "catalogue") for entry in catalogue.search(text) if entry.id not in cached]
-        return found
+        if text and (looks_like_path(text) or text[0] in "/~"):
+            return _directories(text)
+        return [ModelRow(each.id, each.source, each.params, each.gated) for each in search_local(text)]
+
+    def search_hub(self, text: str) -> Sequence[ModelRow]:
+        if self.offline:
+            return ()
+        from wizard.models import hub
+
+        return [ModelRow(each.id, "hub", each.params, each.gated) for each in hub.search(text)]
 
     def detect(self) -> Machine:
         from wizard.hardware.detect import detect
@@ -170,7 +202,9 @@ class Planner:
         return Written(directory, tuple(written.files))
 
     def existing(self, directory: Path, artifacts: Mapping[str, str]) -> Sequence[str]:
-        return [name for name, text in artifacts.items() if _differs(directory / name, text)]
+        from wizard.render.writer import diff_bundle
+
+        return list(diff_bundle(directory, artifacts))
 
     @staticmethod
     def _metadata(request: PlanRequest, metadata: ModelMetadata) -> ModelMetadata:
@@ -181,8 +215,24 @@ class Planner:
         return replace(metadata, params_override=round(request.model.params_b * 1e9))
 
 
-def _differs(path: Path, text: str) -> bool:
+MOST_DIRECTORIES = 40
+"""Of each kind, in one listing."""
+
+
+def _directories(text: str) -> list[ModelRow]:
+    """What a typed path may become: model directories (with a config.json), then those on the way to some."""
+    typed = Path(text).expanduser()
+    parent, prefix = (typed, "") if text.endswith("/") else (typed.parent, typed.name)
     try:
-        return path.exists() and path.read_bytes() != text.encode()
+        with os.scandir(parent) as entries:
+            names = sorted(each.name for each in entries if each.name.startswith(prefix) and each.is_dir())
     except OSError:
-        return True
+        return []
+    paths = [parent / name for name in names if prefix.startswith(".") or not name.startswith(".")]
+    models = [path for path in paths if (path / "config.json").is_file()]
+    if text.endswith("/") and (typed / "config.json").is_file():
+        models.insert(0, typed)
+    others = [path for path in paths if path not in models]
+    return [ModelRow(str(path), "path") for path in models[:MOST_DIRECTORIES]] + [
+        ModelRow(f"{path}/", "path") for path in others[:MOST_DIRECTORIES]
+    ]

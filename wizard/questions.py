@@ -408,7 +408,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question(
         key="policy.allow_quantized",
         step="policy",
-        title="quantised weights",
+        title="quantised",
         help="May the plan choose quantised weights? · --quantization",
         kind="switch",
         option="--allow-quantized",
@@ -435,7 +435,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question(
         key="policy.enforce_eager",
         step="policy",
-        title="no CUDA graphs",
+        title="eager mode",
         help="Skips CUDA graphs: starts sooner, saves memory, decodes slower · --enforce-eager",
         kind="switch",
         option="--enforce-eager",

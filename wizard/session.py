@@ -138,12 +138,12 @@ class SessionStore:
     def _read(self, path: Path) -> Session | None:
         try:
             if path.stat().st_size > LARGEST_BYTES:
-                raise ValueError("too large")
+                self._put_aside(path, "unreadable")
+                return None
             document: Any = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(document, dict) and isinstance(document.get("format", FORMAT), int):
-                if document.get("format", FORMAT) > FORMAT:
-                    self._put_aside(path, "newer")
-                    return None
+            if _is_newer(document):
+                self._put_aside(path, "newer")
+                return None
             return Session.model_validate(document)
         except OSError:
             return None
@@ -158,6 +158,11 @@ class SessionStore:
         with contextlib.suppress(OSError):
             path.rename(aside)
             self.set_aside.append(aside)
+
+
+def _is_newer(document: Any) -> bool:
+    number = document.get("format") if isinstance(document, dict) else None
+    return isinstance(number, int) and number > FORMAT
 
 
 def _replace(path: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from wizard.engine import FoundModel, Written
+from wizard.engine import ModelRow, Progress, Written
 from wizard.errors import HardwareError, ModelUnavailableError
 from wizard.hardware.detect import Machine
 from wizard.models.metadata import ModelMetadata, metadata_from_config
@@ -54,8 +54,12 @@ CARDS = (
     GPUInfo("A100 SXM4 80GB", int(79.25 * GIB), (8, 0), catalogue_name="A100 SXM4 80GB", bandwidth_gb_s=2039),
     GPUInfo("L40S", int(44.4 * GIB), (8, 9), catalogue_name="L40S", bandwidth_gb_s=864),
     GPUInfo("L4", int(22.05 * GIB), (8, 9), catalogue_name="L4", bandwidth_gb_s=300),
-    GPUInfo("GeForce RTX 4090", int(23.53 * GIB), (8, 9), catalogue_name="GeForce RTX 4090", bandwidth_gb_s=1008),
-    GPUInfo("GeForce RTX 5090", int(31.36 * GIB), (12, 0), catalogue_name="GeForce RTX 5090", bandwidth_gb_s=1792),
+    GPUInfo(
+        "GeForce RTX 4090", int(23.53 * GIB), (8, 9), catalogue_name="GeForce RTX 4090", bandwidth_gb_s=1008
+    ),
+    GPUInfo(
+        "GeForce RTX 5090", int(31.36 * GIB), (12, 0), catalogue_name="GeForce RTX 5090", bandwidth_gb_s=1792
+    ),
     GPUInfo("B200 180GB", int(178.35 * GIB), (10, 0), catalogue_name="B200 180GB", bandwidth_gb_s=8000),
 )
 
@@ -76,11 +80,12 @@ class FakeEngine:
         self.detected = machine
         self.written: list[tuple[Path, dict[str, str]]] = []
         self.plans = 0
+        self.hub: tuple[ModelRow, ...] = ()
 
     def known_model(self, model: str, revision: str | None) -> ModelMetadata | None:
         return self.load_model(model, revision) if model in PARAMS_B else None
 
-    def load_model(self, model: str, revision: str | None) -> ModelMetadata:
+    def load_model(self, model: str, revision: str | None, progress: Progress | None = None) -> ModelMetadata:
         if model not in PARAMS_B:
             raise ModelUnavailableError(f"{model} is in no place that this test knows; choose another.")
         config = {
@@ -99,13 +104,16 @@ class FakeEngine:
             config["quantization_config"] = {"quant_method": "fp8"}
         return metadata_from_config(config, model=model, source="catalogue", revision=revision)
 
-    def search_models(self, text: str) -> Sequence[FoundModel]:
+    def search_models(self, text: str) -> Sequence[ModelRow]:
         words = text.lower().replace("/", " ").split()
         return [
-            FoundModel(name, "cache" if name.startswith("Qwen/Qwen3-30B") else "catalogue", int(size * 1e9))
+            ModelRow(name, "cache" if name.startswith("Qwen/Qwen3-30B") else "catalogue", int(size * 1e9))
             for name, size in PARAMS_B.items()
             if all(word in name.lower() for word in words)
         ]
+
+    def search_hub(self, text: str) -> Sequence[ModelRow]:
+        return self.hub
 
     def detect(self) -> Machine:
         return self.detected
@@ -156,23 +164,40 @@ class FakeEngine:
         other = request.with_value("workload.batching_mode", "throughput")
         alternatives = (
             Alternative(
-                "two replicas", plan.config, plan.feasibility, plan.performance, "most throughput",
+                "two replicas",
+                plan.config,
+                plan.feasibility,
+                plan.performance,
+                "most throughput",
                 (("workload.batching_mode", "throughput"),),
             ),
             Alternative(
-                "8-bit cache", plan.config, _plan(other, metadata, gpus).feasibility, plan.performance,
-                "longest context", (("model.kv_cache_dtype", "fp8"),),
+                "8-bit cache",
+                plan.config,
+                _plan(other, metadata, gpus).feasibility,
+                plan.performance,
+                "longest context",
+                (("model.kv_cache_dtype", "fp8"),),
             ),
         )
         return replace(plan, fixes=tuple(fixes), alternatives=alternatives)
 
     def render(self, plan: Plan, request: PlanRequest) -> Mapping[str, str]:
-        serve = f"#!/usr/bin/env bash\n# {plan.model.id}\nset -euo pipefail\n\nexec vllm serve {plan.model.id} \\\n  --tensor-parallel-size {plan.config.tensor_parallel_size} \\\n  --max-model-len {plan.feasibility.max_model_len}\n"
+        serve = (
+            f"#!/usr/bin/env bash\n# {plan.model.id}\nset -euo pipefail\n\n"
+            f"exec vllm serve {plan.model.id} \\\n"
+            f"  --tensor-parallel-size {plan.config.tensor_parallel_size} \\\n"
+            f"  --max-model-len {plan.feasibility.max_model_len}\n"
+        )
+        compose = (
+            f"services:\n  vllm:\n    image: vllm/vllm-openai:v{plan.vllm_version}\n"
+            f"    command: [{plan.model.id}]\n"
+        )
         return {
             "serve.sh": serve,
-            "docker-compose.yaml": f"services:\n  vllm:\n    image: vllm/vllm-openai:v{plan.vllm_version}\n    command: [{plan.model.id}]\n",
+            "docker-compose.yaml": compose,
             "profile.yaml": f"model:\n  model: {request.model.model}\n",
-            "plan.json": '{\n "verdict": "' + plan.feasibility.verdict + '"\n}\n',
+            "plan.json": f'{{\n "verdict": "{plan.feasibility.verdict}"\n}}\n',
         }
 
     def existing(self, directory: Path, artifacts: Mapping[str, str]) -> Sequence[str]:
@@ -225,7 +250,9 @@ def _plan(request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]
             unused_bytes=total - requested - used,
             other_processes_bytes=used,
         ),
-        kv_cache=KVCacheReport(16, per_token * 16, blocks, tokens, tokens / context, per_token, min(tokens, 131072)),
+        kv_cache=KVCacheReport(
+            16, per_token * 16, blocks, tokens, tokens / context, per_token, min(tokens, 131072)
+        ),
         max_model_len=context,
         max_num_seqs=request.workload.concurrency + 2,
         max_num_batched_tokens=8192,
@@ -246,13 +273,21 @@ def _plan(request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]
     return Plan(
         vllm_version=request.policy.vllm_version or "0.33.0",
         model=ModelSummary(
-            metadata.model, None, metadata.source, metadata.architecture, int(PARAMS_B[metadata.model] * 1e9),
-            "gqa", metadata.max_position_embeddings, "fp8" if eight_bit else None,
+            metadata.model,
+            None,
+            metadata.source,
+            metadata.architecture,
+            int(PARAMS_B[metadata.model] * 1e9),
+            "gqa",
+            metadata.max_position_embeddings,
+            "fp8" if eight_bit else None,
         ),
         nodes=request.hardware.nodes,
         gpus=tuple(gpus),
         config=VLLMConfig(
-            model=metadata.model, tensor_parallel_size=tp, max_model_len=context,
+            model=metadata.model,
+            tensor_parallel_size=tp,
+            max_model_len=context,
             gpu_memory_utilization=request.policy.gpu_memory_utilization,
         ),
         feasibility=report,

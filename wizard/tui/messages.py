@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from wizard.models.metadata import ModelMetadata
+from wizard.engine import ModelRow
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
 
 if TYPE_CHECKING:
     from wizard.hardware.detect import Machine
+    from wizard.models.metadata import ModelMetadata
 
 
 @dataclass
@@ -46,3 +47,29 @@ class Written(Message):
 
     directory: Path
     names: tuple[str, ...]
+
+
+@dataclass
+class Reading(Message):
+    """A look-up is under way."""
+
+    model: str
+    words: str
+
+
+@dataclass
+class HubFound(Message):
+    """What the hub has for one search, or why it could not be asked."""
+
+    text: str
+    rows: tuple[ModelRow, ...] = ()
+    trouble: str = ""
+
+
+@dataclass
+class Judged(Message):
+    """Plans of some rows, and sentences for those that can't be planned, for one request."""
+
+    request: PlanRequest
+    plans: dict[str, Plan]
+    troubles: dict[str, str]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wizard.models.metadata import ModelMetadata
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import GPUInfo, MemoryBreakdown, Plan, Verdict
 from wizard.text import gib, printable
@@ -13,6 +12,7 @@ from wizard.tui.lines import Line, Span
 
 if TYPE_CHECKING:
     from wizard.hardware.detect import Machine
+    from wizard.models.metadata import ModelMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,9 @@ def shared_cells(sizes: list[int], cells: int) -> list[int]:
     if total <= 0:
         return [0] * len(sizes)
     exact = [size * cells / total for size in sizes]
-    shares = [max(int(part), 1 if size / total > 0.005 else 0) for part, size in zip(exact, sizes, strict=True)]
+    shares = [
+        max(int(part), 1 if size / total > 0.005 else 0) for part, size in zip(exact, sizes, strict=True)
+    ]
     while sum(shares) < cells:
         at = max(range(len(sizes)), key=lambda index: exact[index] - shares[index])
         shares[at] += 1

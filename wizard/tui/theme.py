@@ -105,6 +105,12 @@ ANSI = Theme(
     warning="ansi_yellow",
     error="ansi_red",
     variables={
+        "ansi-background": "ansi_default",
+        "ansi-foreground": "ansi_default",
+        "block-cursor-foreground": "ansi_black",
+        "block-cursor-background": "ansi_white",
+        "screen-selection-background": "ansi_blue",
+        "screen-selection-foreground": "ansi_white",
         "input-cursor-background": "ansi_default",
         "input-cursor-foreground": "ansi_default",
         "input-cursor-text-style": "reverse",
@@ -143,6 +149,9 @@ ROLES: Mapping[str, Role] = {
     "good": Role("w-good", bold=True),
     "tight": Role("w-tight", bold=True),
     "bad": Role("w-bad", bold=True),
+    "good-chip": Role("w-good", bold=True, reverse=True),
+    "tight-chip": Role("w-tight", bold=True, reverse=True),
+    "bad-chip": Role("w-bad", bold=True, reverse=True),
     "weights": Role("w-weights"),
     "activation": Role("w-activation"),
     "graphs": Role("w-graphs"),
@@ -174,3 +183,24 @@ def palette(variables: Mapping[str, str], ansi: bool) -> dict[str, Style]:
             underline=role.underline or None,
         )
     return styles
+
+
+def is_colorless(term: str) -> bool:
+    """Terminals of the days before colour."""
+    return term.startswith(("vt1", "vt2")) or term.endswith(("-m", "-mono"))
+
+
+def theme_for(environment: Mapping[str, str], *, plain: bool) -> str:
+    """Dark, unless the terminal has only sixteen colours or says that its ground is light.
+
+    `VLLM_WIZARD_THEME` (dark, light, ansi) decides where it is set.
+    """
+    wanted = f"wizard-{environment.get('VLLM_WIZARD_THEME', '')}"
+    if not plain and wanted in {each.name for each in THEMES}:
+        return wanted
+    term = environment.get("TERM", "")
+    many = "256color" in term or "direct" in term or environment.get("COLORTERM") in {"truecolor", "24bit"}
+    if plain or not many:
+        return ANSI.name
+    ground = environment.get("COLORFGBG", "").rsplit(";", 1)[-1]
+    return LIGHT.name if ground in {"7", "15"} else DARK.name

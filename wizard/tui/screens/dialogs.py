@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 from textual import events, on
@@ -15,7 +16,8 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from wizard.text import printable
-from wizard.tui.lines import BLANK, Line, Span, fit, line, wrap
+from wizard.tui.frugal import FrugalCompositor
+from wizard.tui.lines import BLANK, Line, fit, line, wrap
 from wizard.tui.widgets.entry import SearchBox
 from wizard.tui.widgets.painted import Painted
 from wizard.tui.widgets.rows import Row, RowList
@@ -26,6 +28,10 @@ class Dialog(ModalScreen[str | None]):
 
     focused: Reactive[Widget | None] = var(None)
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Close", show=False)]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._compositor = FrugalCompositor()
 
 
 class Words(Painted):
@@ -60,7 +66,7 @@ class AskDialog(Dialog):
 
     def on_mount(self) -> None:
         self.query_one(RowList).show(
-            [Row(key, (Span(f"{at} ", "quiet"), Span(printable(words, 120)))) for at, (key, words) in enumerate(self.options, 1)]
+            [Row(key, partial(_option, at, words)) for at, (key, words) in enumerate(self.options, 1)]
         )
         self.query_one(RowList).focus()
 
@@ -125,7 +131,7 @@ class PaletteDialog(Dialog):
         words = text.lower().split()
         self.rows.show(
             [
-                Row(action, (Span(label),))
+                Row(action, partial(_command, label))
                 for action, label in self.commands
                 if all(word in label.lower() for word in words)
             ]
@@ -142,3 +148,11 @@ class PaletteDialog(Dialog):
     @on(RowList.Picked)
     def _picked(self, event: RowList.Picked) -> None:
         self.dismiss(str(event.key))
+
+
+def _option(number: int, words: str, width: int) -> Line:
+    return line((f"{number} ", "quiet"), fit(printable(words, 120), width - 2))
+
+
+def _command(words: str, width: int) -> Line:
+    return line(fit(words, width))

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
 from wizard.questions import Question
 from wizard.text import plural, printable
-from wizard.tui.lines import Line, Span, fit, line
+from wizard.tui.keyhints import KeyHint
+from wizard.tui.lines import Line, Span, fit, fit_middle, line
 from wizard.tui.outlook import View
-from wizard.tui.screens.step import KeyHint, Step
+from wizard.tui.screens.step import Step
 from wizard.tui.widgets.entry import Entry, TextBox
 from wizard.tui.widgets.painted import Painted
 from wizard.tui.widgets.rows import Row, RowList
@@ -32,7 +34,8 @@ DIRECTORY = Question(
 )
 
 _TOKEN = re.compile(
-    r"(?P<comment>^\s*#.*|\s#\s.*)|(?P<key>(?<![\w-])--[a-z][\w-]*|^\s*(?:- )?[\w./-]+(?=:(?:\s|$))|\"[\w./-]+\"(?=\s*:))"
+    r"(?P<comment>^\s*#.*|\s#\s.*)"
+    r"|(?P<key>(?<![\w-])--[a-z][\w-]*|^\s*(?:- )?[\w./-]+(?=:(?:\s|$))|\"[\w./-]+\"(?=\s*:))"
     r"|(?P<text>\"[^\"]*\"|'[^']*')|(?P<number>\b\d[\d.]*\b)"
 )
 _ROLES = {"comment": "code-comment", "key": "code-key", "text": "code-text", "number": "code-number"}
@@ -56,7 +59,7 @@ class Preview(Painted, can_focus=True):
     """One file, read with ↑↓ and the page keys; ←→ reach long lines."""
 
     DEFAULT_CSS = "Preview { height: 1fr; }"
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "scroll_by(-1)", "Up", show=False),
         Binding("down", "scroll_by(1)", "Down", show=False),
         Binding("pageup", "scroll_by(-10)", "Page up", show=False),
@@ -139,13 +142,13 @@ A plan that won't start is not written: apply a fix first (f)."""
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self.artifacts: Mapping[str, str] = {}
-        self.unticked: set[str] = set()
-        self.next_steps: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="files-and-preview"):
             with Vertical(id="files-column"):
-                yield RowList(id="files", empty="nothing to write yet", hint="Space ticks a file, ↑↓ shows it")
+                yield RowList(
+                    id="files", empty="nothing to write yet", hint="Space ticks a file, ↑↓ shows it"
+                )
             yield Preview()
         yield Entry(DIRECTORY)
 
@@ -159,33 +162,25 @@ A plan that won't start is not written: apply a fix first (f)."""
         """The list of files."""
         return self.query_one("#files", RowList)
 
-    @property
-    def directory(self) -> Path:
-        """Where the files go."""
-        return Path(self.query_one("#export-directory", TextBox).value.strip() or ".").expanduser()
-
     def show_view(self, view: View) -> None:
         plan = view.plan
         self.artifacts = self.wizard.engine.render(plan, view.request) if plan is not None else {}
         rows = self.files
-        rows.show([Row(name, self._row(name)) for name in self.artifacts])
+        rows.show([Row(name, partial(self._row, name)) for name in self.artifacts])
         box = self.query_one("#export-directory", TextBox)
         if not box.has_focus:
-            box.value = self.wizard.directory
+            box.value = self.wizard.writing.directory
         self.show_preview()
 
-    def _row(self, name: str) -> Line:
-        on = name not in self.unticked
-        return (Span("[x] " if on else "[ ] ", "accent" if on else "rail"), Span(printable(name, 60), "" if on else "quiet"))
+    def _row(self, name: str, width: int) -> Line:
+        on = name not in self.wizard.writing.unticked
+        box = Span("[x] " if on else "[ ] ", "accent" if on else "rail")
+        return (box, Span(fit_middle(printable(name, 60), width - 4), "" if on else "quiet"))
 
     def show_preview(self) -> None:
         """The file under the cursor."""
         name = str(self.files.current or "")
         self.query_one(Preview).show(name, self.artifacts.get(name, ""))
-
-    def ticked(self) -> dict[str, str]:
-        """The files that are wanted, by name."""
-        return {name: text for name, text in self.artifacts.items() if name not in self.unticked}
 
     @on(RowList.Moved, "#files")
     def _moved(self) -> None:
@@ -193,23 +188,27 @@ A plan that won't start is not written: apply a fix first (f)."""
 
     @on(RowList.Picked, "#files")
     def _picked(self, event: RowList.Picked) -> None:
-        self.unticked.symmetric_difference_update({str(event.key)})
-        self.files.show([Row(name, self._row(name)) for name in self.artifacts])
-        self.wizard.notice(f"{plural(len(self.ticked()), 'file')} ticked; ^s writes them.")
-        self.wizard.save_later()
+        self.wizard.writing.unticked.symmetric_difference_update({str(event.key)})
+        self.files.show([Row(name, partial(self._row, name)) for name in self.artifacts])
+        self.wizard.notice(
+            f"{plural(len(self.wizard.writing.ticked(self.artifacts)), 'file')} ticked; ^s writes them."
+        )
+        self.wizard.keeper.save_later()
 
     @on(Input.Changed, "#export-directory")
     def _directory(self, event: Input.Changed) -> None:
-        if not self.showing:
-            self.wizard.directory_typed(event.value)
+        typed = event.value.strip()
+        if event.input.has_focus and typed != self.wizard.writing.directory:
+            self.wizard.writing.chosen = typed
+            self.wizard.keeper.save_later()
 
     @on(Input.Submitted, "#export-directory")
     def _submitted(self) -> None:
-        self.wizard.write()
+        self.wizard.writing.write(self.artifacts)
 
     def press(self, action: str) -> bool:
         if action == "write":
-            self.wizard.write()
+            self.wizard.writing.write(self.artifacts)
             return True
         if action == "copy":
             name = str(self.files.current or "")

@@ -8,23 +8,21 @@ Two behaviours of Textual are overridden here, each guarded by a test:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.reactive import Reactive, var
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from wizard.tui.screens.export import ExportStep
-from wizard.tui.screens.hardware import HardwareStep
-from wizard.tui.screens.model import ModelStep
-from wizard.tui.screens.policy import PolicyStep
+from wizard.tui.frugal import FrugalCompositor
+from wizard.tui.keyhints import key_hints
 from wizard.tui.screens.step import Step
-from wizard.tui.screens.workload import WorkloadStep
 from wizard.tui.widgets.bars import Hint, KeyBar, StepsBar
 from wizard.tui.widgets.verdict import VerdictPane, VerdictStrip
 
@@ -37,21 +35,13 @@ PANE_FROM = 76
 WIDE = 104
 """Columns from which even the export screen, which needs room for the preview, keeps the panel."""
 
-STEP_CLASSES: dict[str, type[Step]] = {
-    "model": ModelStep,
-    "hardware": HardwareStep,
-    "workload": WorkloadStep,
-    "policy": PolicyStep,
-    "export": ExportStep,
-}
-
 
 class WizardScreen(Screen[None]):
     """Holds the five steps; a step is built when it is first opened."""
 
     focused: Reactive[Widget | None] = var(None)
 
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "app.next", "Next", show=False),
         Binding("escape", "app.back", "Back", show=False),
         *(Binding(str(n), f"app.go_number({n})", f"Screen {n}", show=False) for n in range(1, 6)),
@@ -65,6 +55,7 @@ class WizardScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__(id="_default")
+        self._compositor = FrugalCompositor()
         self.step_name = "model"
 
     def compose(self) -> ComposeResult:
@@ -102,7 +93,7 @@ class WizardScreen(Screen[None]):
         self.step_name = name
         step = self.step
         if step is None:
-            step = STEP_CLASSES[name](id=name)
+            step = build_step(name)
             await self.query_one("#steps").mount(step)
         step.display = True
         self.place_panes()
@@ -139,7 +130,8 @@ class WizardScreen(Screen[None]):
 
     def show_keys(self) -> None:
         """The keys that matter now."""
-        self.query_one(KeyBar).show(self.wizard.keys(self.focused))
+        own = self.step.keys if self.step is not None else ()
+        self.query_one(KeyBar).show(key_hints(self.focused, own, self.step_name, self.wizard.view))
 
     def on_resize(self, event: events.Resize) -> None:
         self.place_panes()
@@ -161,3 +153,11 @@ class WizardScreen(Screen[None]):
                 f"This terminal is {width}x{height}; the wizard needs {SMALLEST[0]}x{SMALLEST[1]}.\n"
                 "Enlarge it, or press Ctrl+Q and use --plain."
             )
+
+
+def build_step(name: str) -> Step:
+    """The step called `name`; its module is loaded when it is first opened."""
+    module = import_module(f"wizard.tui.screens.{name}")
+    made = getattr(module, f"{name.capitalize()}Step")(id=name)
+    assert isinstance(made, Step)
+    return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,9 +14,10 @@ from wizard.answers import AnswerError, parse
 from wizard.questions import Choice, Question, question
 from wizard.schemas.outputs import GPUInfo
 from wizard.text import count, gib, printable
+from wizard.tui.keyhints import KeyHint
 from wizard.tui.lines import Line, Span, fit, line, wrap
 from wizard.tui.outlook import View
-from wizard.tui.screens.step import KeyHint, Step
+from wizard.tui.screens.step import Step
 from wizard.tui.widgets.choice import ChoiceField
 from wizard.tui.widgets.entry import Entry, SearchBox, TextBox
 from wizard.tui.widgets.field import Field
@@ -60,7 +62,9 @@ class MachineFacts(Painted):
             return [line(" ", (row, "quiet")) for row in wrap(printable(sentence), width - 1, 3)]
         versions = f"driver {machine.driver or 'unknown'} · CUDA {machine.cuda or 'unknown'}"
         rows = [line(" ", (fit(printable(versions, 100), width - 1), "quiet"))]
-        rows += [line(" ", (row, "tight")) for row in wrap(printable(" ".join(machine.warnings)), width - 1, 2)]
+        rows += [
+            line(" ", (row, "tight")) for row in wrap(printable(" ".join(machine.warnings)), width - 1, 2)
+        ]
         return rows
 
 
@@ -92,7 +96,10 @@ Several machines need a fast network between them; the plan puts one pipeline st
             yield MachineFacts()
         with Vertical(id="what-if"):
             yield SearchBox(
-                self.rows, placeholder="type to search GPUs", hint=question("hardware.gpu").help, id="gpu-search"
+                self.rows,
+                placeholder="type to search GPUs",
+                hint=question("hardware.gpu").help,
+                id="gpu-search",
             )
             yield self.rows
             yield Slider(question("hardware.gpus"))
@@ -114,7 +121,7 @@ Several machines need a fast network between them; the plan puts one pipeline st
         if self.showing:
             return
         if field.asked is MACHINE:
-            name = AUTO if value else self.last_card or self.wizard.default_card()
+            name = AUTO if value else self.last_card or self.wizard.facts.default_card
             self.wizard.choose_all(
                 (("hardware.gpu", name), ("hardware.device_ids", None), ("hardware.gpus", None)),
                 "this machine" if value else f"what if {name}",
@@ -133,9 +140,7 @@ Several machines need a fast network between them; the plan puts one pipeline st
         for field in (*self.query(Slider), self.query_one("#hardware-interconnect", ChoiceField)):
             part, name = field.asked.key.split(".")
             field.value = getattr(getattr(view.request, part), name)
-        slider = self.query_one("#hardware-gpus", Slider)
-        slider.automatic = str(len(view.plan.gpus)) if view.plan else ""
-        slider.repaint()
+        self.query_one("#hardware-gpus", Slider).follow(len(view.plan.gpus) if view.plan else None)
         for entry in self.query(Entry):
             part, name = entry.asked.key.split(".")
             value = getattr(getattr(view.request, part), name)
@@ -150,7 +155,7 @@ Several machines need a fast network between them; the plan puts one pipeline st
         rows = self.query_one("#detected", RowList)
         gpus = view.machine.gpus if view.machine else ()
         ticked = view.request.hardware.device_ids
-        rows.show([Row(str(gpu.index), _detected_row(gpu, ticked, self.size.width)) for gpu in gpus])
+        rows.show([Row(str(gpu.index), partial(_detected_row, gpu, ticked)) for gpu in gpus])
         rows.styles.height = min(max(len(gpus), 1), 8)
         rows.can_focus = bool(gpus)
         self.query_one(MachineFacts).show(view)
@@ -165,7 +170,7 @@ Several machines need a fast network between them; the plan puts one pipeline st
         self.cards = self.wizard.engine.gpu_catalogue(text)
         chosen = self.wizard.request.hardware.gpu
         self.rows.show(
-            [Row(card.name, _card_row(card, self.size.width)) for card in self.cards], keep=None if text else chosen
+            [Row(card.name, partial(_card_row, card)) for card in self.cards], keep=None if text else chosen
         )
 
     @on(Input.Changed, "#gpu-search")
@@ -195,7 +200,7 @@ Several machines need a fast network between them; the plan puts one pipeline st
             self.wizard.notice("At least one GPU stays ticked.")
             return
         chosen = None if len(ticked) == len(every) else tuple(sorted(ticked, key=every.index))
-        self.wizard.choose("hardware.device_ids", chosen)
+        self.wizard.choose_all((("hardware.device_ids", chosen),), "GPUs")
 
     @on(Input.Submitted)
     @on(Input.Blurred)
@@ -235,7 +240,7 @@ def _detected_row(gpu: GPUInfo, ticked: Sequence[str] | None, width: int) -> Lin
     used = f"{gib(gpu.memory_used_bytes)} taken" if gpu.memory_used_bytes else "free"
     tail = f"{gib(gpu.memory_total_bytes):>6} GiB {used:>11}"
     name = printable(gpu.catalogue_name or gpu.name, 100)
-    room = max(width, 30) - 3 - 6 - len(tail)
+    room = width - 6 - len(tail)
     return (
         Span("[x] " if on else "[ ] ", "accent" if on else "rail"),
         Span(f"{gpu.index} ", "quiet"),
@@ -247,6 +252,4 @@ def _detected_row(gpu: GPUInfo, ticked: Sequence[str] | None, width: int) -> Lin
 def _card_row(card: GPUInfo, width: int) -> Line:
     speed = f"{count(card.bandwidth_gb_s)} GB/s" if card.bandwidth_gb_s else ""
     tail = f"{gib(card.memory_total_bytes):>7} GiB {speed:>11}"
-    return (Span(fit(printable(card.name, 80), max(width, 30) - 3 - len(tail))), Span(tail, "quiet"))
-
-
+    return (Span(fit(printable(card.name, 80), width - len(tail))), Span(tail, "quiet"))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from textual import on
 from textual.app import ComposeResult
-from textual.message import Message
+from textual.timer import Timer
 from textual.widgets import Input
 from textual.worker import get_current_worker
 
-from wizard.engine import FoundModel
+from wizard.engine import GivenUpError, ModelRow, Progress
 from wizard.errors import WizardError
 from wizard.questions import question
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
-from wizard.text import count, params, printable
+from wizard.text import count, params, plural, printable
+from wizard.tui.keyhints import KeyHint
 from wizard.tui.lines import BLANK, Line, Span, fit, fit_middle, line, wrap
+from wizard.tui.messages import HubFound, Judged
 from wizard.tui.outlook import SIGNS, View
-from wizard.tui.screens.step import KeyHint, Step
+from wizard.tui.screens.step import Step
 from wizard.tui.widgets.choice import ChoiceField
 from wizard.tui.widgets.entry import Entry, SearchBox, TextBox
 from wizard.tui.widgets.painted import Painted
@@ -27,6 +30,10 @@ from wizard.tui.widgets.rows import Row, RowList
 ORIGINS = {"cache": "on this disk", "path": "this directory", "catalogue": "catalogue", "hub": "hub"}
 MOST_JUDGED = 40
 """Rows that one pass of verdicts covers, from the top of what is in view."""
+ASK_HUB_AFTER_S = 0.25
+"""Quiet seconds before the hub is asked: a word is typed first."""
+SHORTEST_SEARCH = 2
+"""Letters below which the hub would answer with everything."""
 
 
 class ModelFacts(Painted):
@@ -36,11 +43,11 @@ class ModelFacts(Painted):
 
     def __init__(self) -> None:
         super().__init__(id="model-facts")
-        self.found: FoundModel | None = None
+        self.found: ModelRow | None = None
         self.plan: Plan | None = None
         self.trouble = ""
 
-    def show(self, found: FoundModel | None, plan: Plan | None, trouble: str = "") -> None:
+    def show(self, found: ModelRow | None, plan: Plan | None, trouble: str = "") -> None:
         """Shows another model."""
         self.found, self.plan, self.trouble = found, plan, trouble
         self.repaint()
@@ -56,16 +63,14 @@ class ModelFacts(Painted):
             return [name, line(" ", (fit(where, width - 1), "quiet"))]
         model = self.plan.model
         facts = f"{params(model.params)} · {model.quantization or model.dtype} · {where}"
-        reach = f"{count(model.max_position_embeddings)} tokens of context · {model.attention.upper()} attention"
-        return [name, line(" ", (fit(facts, width - 1), "quiet")), line(" ", (fit(reach, width - 1), "quiet"))]
-
-
-class Judged(Message):
-    """Verdicts of some rows, and sentences for those that can't be planned, for one request."""
-
-    def __init__(self, request: PlanRequest, plans: dict[str, Plan], troubles: dict[str, str]) -> None:
-        super().__init__()
-        self.request, self.plans, self.troubles = request, plans, troubles
+        reach = (
+            f"{count(model.max_position_embeddings)} tokens of context · {model.attention.upper()} attention"
+        )
+        return [
+            name,
+            line(" ", (fit(facts, width - 1), "quiet")),
+            line(" ", (fit(reach, width - 1), "quiet")),
+        ]
 
 
 class ModelStep(Step):
@@ -87,16 +92,20 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
-        self.found: Sequence[FoundModel] = ()
+        self.found: Sequence[ModelRow] = ()
         self.plans: dict[str, Plan] = {}
         self.troubles: dict[str, str] = {}
         self.judged_for: PlanRequest | None = None
         self.rows = RowList(id="model-rows", empty="no model of that name here")
         self.rows.can_focus = False
+        self._hub_timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield SearchBox(
-            self.rows, placeholder="type to search models", hint=question("model.model").help, id="model-search"
+            self.rows,
+            placeholder="type to search models",
+            hint=question("model.model").help,
+            id="model-search",
         )
         yield self.rows
         yield ModelFacts()
@@ -139,18 +148,43 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         words = printable(text, 200).strip()
         found = list(self.wizard.engine.search_models(words))
         if "/" in words and all(words.lower() != each.id.lower() for each in found):
-            found.append(FoundModel(words, "path" if words[0] in "/.~" else "hub"))
+            found.append(ModelRow(words, "path" if words[0] in "/.~" else "hub"))
         chosen = self.wizard.request.model.model
         if not words and all(chosen != each.id for each in found):
-            found.insert(0, FoundModel(chosen, "path" if chosen[:1] in "/.~" else "hub"))
+            found.insert(0, ModelRow(chosen, "path" if chosen[:1] in "/.~" else "hub"))
         self.found = found
         self.refresh_rows(keep=None if words else chosen)
         self.judge()
+        if self._hub_timer is not None:
+            self._hub_timer.stop()
+        if len(words) >= SHORTEST_SEARCH and words[0] not in "/.~":
+            self._hub_timer = self.set_timer(ASK_HUB_AFTER_S, partial(self._ask_hub, words))
+
+    def _ask_hub(self, text: str) -> None:
+        def ask() -> None:
+            try:
+                found = HubFound(text, tuple(self.wizard.engine.search_hub(text)))
+            except WizardError as error:
+                found = HubFound(text, trouble=str(error))
+            self.post_message(found)
+
+        self.run_worker(ask, thread=True, exclusive=True, group="hub", exit_on_error=False)
+
+    @on(HubFound)
+    def _hub_answered(self, event: HubFound) -> None:
+        if event.text != self.box.value.strip() or (not event.rows and not event.trouble):
+            return
+        present = {each.id.lower() for each in self.found}
+        new = [each for each in event.rows if each.id.lower() not in present]
+        self.found = [*self.found, *new]
+        self.refresh_rows()
+        if self.box.has_focus:
+            words = f"The hub has {plural(len(event.rows), 'model')} of that name."
+            self.wizard.show_hint(printable(event.trouble) or words)
 
     def refresh_rows(self, keep: str | None = None) -> None:
         """The same rows, with what is known of them by now."""
-        width = max(self.size.width, 30) - 3
-        self.rows.show([Row(each.id, self._row(each, width)) for each in self.found], keep=keep)
+        self.rows.show([Row(each.id, partial(self._row, each)) for each in self.found], keep=keep)
         self.show_facts()
 
     def show_facts(self) -> None:
@@ -162,7 +196,7 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
 
     def judge(self) -> None:
         """Plans the rows in view that have no verdict yet, off the key press."""
-        if self.wizard.gpus and self.judged_for is not None:
+        if self.wizard.facts.gpus and self.judged_for is not None:
             first = self.rows.top
             names = [each.id for each in self.found[first : first + MOST_JUDGED]]
             wanted = [name for name in names if name not in self.plans and name not in self.troubles]
@@ -176,8 +210,9 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
                 )
 
     def _judge(self, names: Sequence[str], request: PlanRequest, neutral: PlanRequest | None) -> None:
-        engine, gpus = self.wizard.engine, self.wizard.gpus
+        engine, gpus = self.wizard.engine, self.wizard.facts.gpus
         worker = get_current_worker()
+        on_disk = {each.id: each.origin in {"cache", "path"} and each.id[-1] != "/" for each in self.found}
         plans: dict[str, Plan] = {}
         troubles: dict[str, str] = {}
         for name in names:
@@ -185,10 +220,12 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
                 return
             try:
                 metadata = engine.known_model(name, None)
+                if metadata is None and on_disk.get(name):
+                    metadata = engine.load_model(name, None, Progress())
                 if metadata is not None:
                     changed = request.with_value("model.model", name).with_value("model.revision", None)
                     plans[name] = engine.plan(changed, metadata, gpus)
-            except WizardError as error:
+            except (WizardError, GivenUpError) as error:
                 troubles[name] = str(error)
         if neutral is not None:
             self.post_message(Judged(neutral, plans, troubles))
@@ -200,7 +237,7 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
             self.troubles.update(event.troubles)
             self.refresh_rows()
 
-    def _row(self, each: FoundModel, width: int) -> Line:
+    def _row(self, each: ModelRow, width: int) -> Line:
         plan = self.plans.get(each.id)
         if plan is not None:
             sign, _, role = SIGNS[plan.feasibility.verdict]
@@ -210,12 +247,19 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
             sign, role = ("?", "tight") if each.id in self.troubles else (" ", "")
             size = params(each.params) if each.params else ""
             kind = ""
-        kind = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "compressed-tensors": "ct"}.get(kind, kind)
-        here = "disk" if each.origin == "cache" else ""
+        kind = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "compressed-tensors": "ct"}.get(
+            kind, kind
+        )
+        here = "gated" if each.gated else {"cache": "disk", "hub": "hub"}.get(each.origin, "")
         tail = f"{size:>6} {fit(printable(kind, 20), 5)}{here:>5}"
         room = width - 2 - len(tail) - 1
         name = printable(each.id, 200)
-        if len(name) > room and "/" in name and len(name.rsplit("/", 1)[1]) <= room:
+        if (
+            len(name) > room
+            and "/" in name.rstrip("/")
+            and each.origin != "path"
+            and len(name.rsplit("/", 1)[1]) <= room
+        ):
             name = name.rsplit("/", 1)[1]
         return (Span(sign + " ", role), Span(fit_middle(name, room)), Span(" " + tail, "quiet"))
 
@@ -235,6 +279,10 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
     @on(RowList.Picked, "#model-rows")
     def _picked(self, event: RowList.Picked) -> None:
         name = str(event.key)
+        if name.endswith("/"):
+            self.box.value = name
+            self.box.cursor_position = len(name)
+            return
         self.box.value = ""
         self.wizard.choose_all(
             (("model.model", name), ("model.revision", None))

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
 from wizard.questions import question
-from wizard.schemas.outputs import Alternative
+from wizard.schemas.outputs import Alternative, Plan
 from wizard.text import printable, short_count
+from wizard.tui.keyhints import KeyHint
 from wizard.tui.lines import Line, Span, fit, line
 from wizard.tui.outlook import SIGNS, View
-from wizard.tui.screens.step import KeyHint, Step
+from wizard.tui.screens.step import Step
 from wizard.tui.widgets.choice import ChoiceField
 from wizard.tui.widgets.painted import Painted
 from wizard.tui.widgets.rows import Row, RowList
 from wizard.tui.widgets.slider import Slider
 from wizard.tui.widgets.switch import TickField
 
-TABLE_TITLES = "  other plans          out/s  each  cache"
+NUMBER_CELLS = 8
 
 
 class TableHead(Painted):
@@ -29,8 +31,8 @@ class TableHead(Painted):
     DEFAULT_CSS = "TableHead { height: 1; }"
 
     def draw(self, width: int) -> list[Line]:
-        room = width - 5 - 3 * 8
-        columns = "".join(title.rjust(8) for title in ("tok/s", "ms/tok", "cache"))
+        room = width - 5 - 3 * NUMBER_CELLS
+        columns = "".join(title.rjust(NUMBER_CELLS) for title in ("tok/s", "ms/tok", "cache"))
         return [line(("     " + fit("Other plans", room) + columns, "quiet"))]
 
 
@@ -105,31 +107,16 @@ takes one over (u undoes that)."""
     def show_view(self, view: View) -> None:
         super().show_view(view)
         plan = view.plan
-        for key, automatic in (
-            ("policy-gpu_memory_utilization", _utilisation(view)),
-            ("hardware-tensor_parallel_size", str(plan.config.tensor_parallel_size) if plan else ""),
-            ("hardware-pipeline_parallel_size", str(plan.config.pipeline_parallel_size) if plan else ""),
-            ("hardware-data_parallel_size", str(plan.config.data_parallel_size) if plan else ""),
+        for key, chosen in (
+            ("policy-gpu_memory_utilization", _utilisation(plan)),
+            ("hardware-tensor_parallel_size", plan.config.tensor_parallel_size if plan else None),
+            ("hardware-pipeline_parallel_size", plan.config.pipeline_parallel_size if plan else None),
+            ("hardware-data_parallel_size", plan.config.data_parallel_size if plan else None),
         ):
-            slider = self.query_one(f"#{key}", Slider)
-            slider.automatic = automatic
-            slider.repaint()
+            self.query_one(f"#{key}", Slider).follow(chosen)
         rows = self.query_one("#alternatives", RowList)
         if plan is not None:
-            rows.show([Row(at, self._alternative(each)) for at, each in enumerate(plan.alternatives)])
-
-    def _alternative(self, each: Alternative) -> Line:
-        sign, _, role = SIGNS[each.feasibility.verdict]
-        width = max(self.size.width, 30) - 5 - 3 * 8
-        title = fit(printable(each.title, 80), width)
-        if each.performance is None:
-            return line((sign + " ", role), title)
-        numbers = (
-            short_count(each.performance.output_tokens_per_s.mid),
-            f"{each.performance.tpot_ms.mid:.0f}",
-            short_count(each.feasibility.kv_cache.tokens),
-        )
-        return line((sign + " ", role), title, *(Span(number.rjust(8), "quiet") for number in numbers))
+            rows.show([Row(at, partial(_alternative, each)) for at, each in enumerate(plan.alternatives)])
 
     def why(self, at: object) -> str:
         """Why an alternative is listed."""
@@ -151,11 +138,23 @@ takes one over (u undoes that)."""
             self.wizard.choose_all(each.request_changes, each.title)
 
 
-def _utilisation(view: View) -> str:
-    plan = view.plan
+def _utilisation(plan: Plan | None) -> float | None:
     if plan is None:
-        return ""
+        return None
     if plan.config.gpu_memory_utilization is not None:
-        return f"{plan.config.gpu_memory_utilization:.2f}"
+        return plan.config.gpu_memory_utilization
     memory = plan.feasibility.per_gpu
-    return f"{memory.requested_bytes / memory.total_bytes:.2f}"
+    return round(memory.requested_bytes / memory.total_bytes, 2)
+
+
+def _alternative(each: Alternative, width: int) -> Line:
+    sign, _, role = SIGNS[each.feasibility.verdict]
+    title = fit(printable(each.title, 80), width - 2 - 3 * NUMBER_CELLS)
+    if each.performance is None:
+        return line((sign + " ", role), title)
+    numbers = (
+        short_count(each.performance.output_tokens_per_s.mid),
+        f"{each.performance.tpot_ms.mid:.0f}",
+        short_count(each.feasibility.kv_cache.tokens),
+    )
+    return line((sign + " ", role), title, *(Span(number.rjust(NUMBER_CELLS), "quiet") for number in numbers))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.containers import Vertical
 from textual.widget import Widget
 
+from wizard.tui.keyhints import KeyHint
 from wizard.tui.outlook import View
 from wizard.tui.widgets.field import Field
 
 if TYPE_CHECKING:
     from wizard.tui.app import WizardApp
-
-KeyHint = tuple[str, str]
 
 
 class Step(Vertical):
@@ -43,7 +43,7 @@ class Step(Vertical):
 
     def on_mount(self) -> None:
         for field in self.query(Field):
-            self.watch(field, "value", _answered(self, field), init=False)
+            self.watch(field, "value", partial(self.answer, field), init=False)
 
     def answer(self, field: Field, value: object) -> None:
         """An answer was changed by the user (or by `show`, which changes nothing then)."""
@@ -67,10 +67,3 @@ class Step(Vertical):
     def press(self, action: str) -> bool:
         """A key of the whole wizard that this screen may claim first: next, back, search, write, copy."""
         return False
-
-
-def _answered(step: Step, field: Field):  # type: ignore[no-untyped-def]
-    def answered(value: object) -> None:
-        step.answer(field, value)
-
-    return answered

@@ -43,7 +43,10 @@ class CacheUse(Painted):
     def draw(self, width: int) -> list[Line]:
         plan = self.view.plan if self.view else None
         if plan is None or self.view is None or plan.feasibility.verdict == "wont_start":
-            return [line((" Cache", "quiet")), line((" " * (TITLE_CELLS + 1) + "none yet: vLLM would not start", "quiet"))]
+            return [
+                line((" Cache", "quiet")),
+                line((" " * (TITLE_CELLS + 1) + "none yet: vLLM would not start", "quiet")),
+            ]
         wanted = self.view.request.workload.concurrency
         held = plan.feasibility.concurrency_at_workload
         share = wanted / held if held > 0 else 1.0
@@ -64,7 +67,7 @@ class CacheUse(Painted):
         indent = " " * (TITLE_CELLS + 1)
         return [
             bar,
-            line(indent, (f"{count(wanted)} of {count(held)} such requests that it holds", "quiet")),
+            line(indent, (f"{count(wanted)} of {count(held)} such requests at once", "quiet")),
             line(indent, (f"each takes up to {count(tokens)} tokens", "quiet")),
         ]
 
@@ -114,8 +117,7 @@ and press Enter."""
             part, name = slider.asked.key.split(".")
             if slider.asked.key == "model.max_model_len":
                 slider.limit(view.metadata.max_position_embeddings if view.metadata else None)
-                slider.automatic = count(view.plan.feasibility.max_model_len) if view.plan else ""
-                slider.repaint()
+                slider.follow(view.plan.feasibility.max_model_len if view.plan else None)
             slider.value = getattr(getattr(view.request, part), name)
         workload = view.request.workload
         self.query_one("#workload-preset", ChoiceField).value = next(
@@ -127,8 +129,6 @@ and press Enter."""
             None,
         )
         self.query_one(CacheUse).show(view)
-
-
 
 
 class Blank(Painted):

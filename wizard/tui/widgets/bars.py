@@ -22,7 +22,9 @@ class StepsBar(Painted):
         self.subject = ""
         self.version = ""
 
-    def show(self, *, step: str | None = None, subject: str | None = None, version: str | None = None) -> None:
+    def show(
+        self, *, step: str | None = None, subject: str | None = None, version: str | None = None
+    ) -> None:
         """Shows what is given, keeps the rest."""
         self.step = self.step if step is None else step  # type: ignore[assignment]
         self.subject = self.subject if subject is None else subject
@@ -98,5 +100,3 @@ class KeyBar(Painted):
             spans += pair
             used += width(pair)
         return [tuple(spans)]
-
-

@@ -16,7 +16,6 @@ from wizard.tui.widgets.field import TITLE_CELLS
 from wizard.tui.widgets.painted import Painted
 from wizard.tui.widgets.rows import RowList
 
-
 SPARED = "12345?"
 """No model or card has a name that starts like this; as the first key in an empty box they keep their meaning."""
 
@@ -36,7 +35,9 @@ class TextBox(Input):
         Binding("down", "app.focus_next", "Next", show=False),
     ]
 
-    def __init__(self, value: str = "", *, placeholder: str = "", hint: str = "", id: str | None = None) -> None:
+    def __init__(
+        self, value: str = "", *, placeholder: str = "", hint: str = "", id: str | None = None
+    ) -> None:
         super().__init__(value, placeholder=placeholder, id=id, compact=True, select_on_focus=False)
         self.cursor_blink = False
         self.hint = hint

@@ -98,10 +98,14 @@ class Painted(Widget):
         palette: dict[str, Style] = self.app.palette  # type: ignore[attr-defined]
         charset: Charset = self.app.charset  # type: ignore[attr-defined]
         segments = [
-            Segment(drawable(span.text, charset), base + palette[span.role]) for span in self._shown[y] if span.text
+            Segment(drawable(span.text, charset), base + palette[span.role])
+            for span in self._shown[y]
+            if span.text
         ]
         if cut := self._cuts.get(y):
-            segments = [segment for part in Segment.divide(segments, (*cut, self.size.width)) for segment in part]
+            segments = [
+                segment for part in Segment.divide(segments, (*cut, self.size.width)) for segment in part
+            ]
         return Strip(segments, self.size.width)
 
 

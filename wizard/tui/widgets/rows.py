@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
@@ -18,10 +18,14 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Row(Generic[Key]):
-    """One row: what it stands for, and how it reads."""
+    """One row: what it stands for, and how it reads in so many cells."""
 
     key: Key
-    line: Line
+    draw: Callable[[int], Line]
+
+
+MARK_CELLS = 3
+"""Before every row: the focus mark, and the dot of what is in force."""
 
 
 class RowList(Painted, can_focus=True):
@@ -61,7 +65,12 @@ class RowList(Painted, can_focus=True):
             return self.rows
 
     def __init__(
-        self, *, id: str | None = None, classes: str | None = None, empty: str = "Nothing here.", hint: str = ""
+        self,
+        *,
+        id: str | None = None,
+        classes: str | None = None,
+        empty: str = "Nothing here.",
+        hint: str = "",
     ) -> None:
         super().__init__(id=id, classes=classes)
         self.rows: Sequence[Row[Hashable]] = ()
@@ -149,7 +158,7 @@ class RowList(Painted, can_focus=True):
         self._follow()
         visible = self._visible()
         shown = self.rows[self.top : self.top + visible]
-        lines = [self._row(self.top + at, row) for at, row in enumerate(shown)]
+        lines = [self._row(self.top + at, row, width) for at, row in enumerate(shown)]
         beyond = len(self.rows) - self.top - len(shown)
         if len(self.rows) > visible:
             above = f"↑ {self.top} " if self.top else ""
@@ -157,11 +166,11 @@ class RowList(Painted, can_focus=True):
             lines.append((Span("  "), Span(above + below, "quiet")))
         return lines
 
-    def _row(self, at: int, row: Row[Hashable]) -> Line:
+    def _row(self, at: int, row: Row[Hashable], width: int) -> Line:
         here = at == self.cursor and (self.has_focus or self.lead)
         mark = Span("▸" if here else " ", "here")
         dot = Span("● " if row.key in self.chosen else "  ", "accent")
-        line = row.line
+        line = row.draw(width - MARK_CELLS)
         if here:
             line = tuple(Span(span.text, span.role or "strong") for span in line)
         return (mark, dot, *line)

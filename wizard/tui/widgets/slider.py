@@ -29,6 +29,7 @@ class Slider(Field):
         Binding("shift+right,pageup,ctrl+right", f"step({BIG_STEP})", "Much more", show=False),
         Binding("home", "end_of_scale(0)", "Least", show=False),
         Binding("end", "end_of_scale(-1)", "Most", show=False),
+        Binding("delete,backspace", "no_answer", "No answer of my own", show=False),
     ]
 
     typed: var[str] = var("", init=False)
@@ -40,8 +41,8 @@ class Slider(Field):
         super().__init__(asked, value=value, id=id, classes=classes)
         self._stops: tuple[float, ...] = asked.stops
         self.complaint = ""
-        self.automatic = ""
-        """What 'no answer' comes to at present: the planner's own choice, shown beside the word."""
+        self.automatic: float | None = None
+        """What 'no answer' comes to at present: the planner's own choice."""
 
     def limit(self, most: float | None) -> None:
         """Ends the scale at `most`, which becomes its last stop."""
@@ -52,46 +53,62 @@ class Slider(Field):
             self._stops = stops
             self.repaint()
 
+    def follow(self, automatic: float | None) -> None:
+        """Shows what the planner chooses while there is no answer."""
+        if automatic != self.automatic:
+            self.automatic = automatic
+            self.repaint()
+
     @property
     def scale(self) -> tuple[float | None, ...]:
-        """Every stop, the absent answer first where there may be none."""
-        return (None, *self._stops) if self.asked.none else self._stops
+        """Every stop; before them the absent answer, unless it is a number that the planner chooses."""
+        return (None, *self._stops) if self.asked.none and self.automatic is None else self._stops
 
     @property
     def hint(self) -> str:
         if self.typed:
             return self.complaint or f"Enter sets {self.typed} · Esc keeps what it was"
+        if self.asked.none and self.value is not None:
+            return f"{self.asked.help} · Del: {self.asked.none}"
         return self.asked.help
 
     def position(self) -> float:
         """Where the value stands on the scale, in stops; between two for a typed value."""
-        offset = 1 if self.asked.none else 0
-        if self.value is None:
+        value = self.automatic if self.value is None else float(self.value)
+        if value is None:
             return 0
         stops = self._stops
-        at = bisect_left(stops, self.value)
+        offset = len(self.scale) - len(stops)
+        at = bisect_left(stops, value)
         if at >= len(stops):
             return len(self.scale) - 1
-        if stops[at] == self.value or at == 0:
+        if stops[at] == value or at == 0:
             return at + offset
         low, high = stops[at - 1], stops[at]
-        return at - 1 + offset + (self.value - low) / (high - low)
+        return at - 1 + offset + (value - low) / (high - low)
 
     def action_step(self, by: int) -> None:
         """To the `by`-th next stop, from between two stops to the nearer one in that direction."""
         self.typed = ""
-        offset = 1 if self.asked.none else 0
-        if self.value is None:
-            at = by if by > 0 else 0
+        value = self.automatic if self.value is None else float(self.value)
+        offset = len(self.scale) - len(self._stops)
+        if value is None:
+            at = max(by, 0)
         elif by > 0:
-            at = bisect_right(self._stops, self.value) + offset + by - 1
+            at = bisect_right(self._stops, value) + offset + by - 1
         else:
-            at = bisect_left(self._stops, self.value) + offset + by
+            at = bisect_left(self._stops, value) + offset + by
         self.value = self.scale[min(max(at, 0), len(self.scale) - 1)]
 
     def action_end_of_scale(self, index: int) -> None:
         self.typed = ""
         self.value = self.scale[index]
+
+    def action_no_answer(self) -> None:
+        """Back to the planner's choice, or to no limit."""
+        if self.asked.none:
+            self.typed = ""
+            self.value = None
 
     def on_key(self, event: events.Key) -> None:
         character = event.character or ""
@@ -115,7 +132,12 @@ class Slider(Field):
             self.complaint = str(error)
             self.ask_app("show_hint", self.hint)
             return
-        if isinstance(value, int | float) and self._stops and value > self._stops[-1] and self._stops != self.asked.stops:
+        if (
+            isinstance(value, int | float)
+            and self._stops
+            and value > self._stops[-1]
+            and self._stops != self.asked.stops
+        ):
             self.complaint = f"{self.asked.title}: at most {shown(self.asked, self._stops[-1])} here."
             self.ask_app("show_hint", self.hint)
             return
@@ -167,10 +189,11 @@ class Slider(Field):
         track = self._track_cells(width)
         last = max(len(self.scale) - 1, 1)
         knob = round(self.position() * (track - 1) / last)
-        lit = "here" if self.has_focus else "accent"
+        own = self.value is not None
+        lit = "accent" if own else "rail"
         return (
             Span("━" * knob, lit),
-            Span("●", lit),
+            Span("●" if own else "○", "here" if self.has_focus else "accent" if own else "quiet"),
             Span("─" * (track - knob - 1), "rail"),
             Span(" "),
             *self._value(width - track - 1),
@@ -179,8 +202,8 @@ class Slider(Field):
     def _value(self, width: int) -> Line:
         if self.typed:
             return (Span(f"{self.typed}▏".rjust(width)[:width], "here"),)
-        if self.value is None and self.automatic:
-            return (Span(fit(f"{self.automatic} auto", width).strip().rjust(width), "quiet"),)
+        if self.value is None and self.automatic is not None:
+            words = f"{shown(self.asked, self.automatic)} auto"
+            return (Span(fit(words, width).strip().rjust(width), "quiet"),)
         text = shown(self.asked, self.value)
-        role = "quiet" if self.value is None else ("strong" if self.has_focus else "")
-        return (Span(fit(text, width).strip().rjust(width), role),)
+        return (Span(fit(text, width).strip().rjust(width), "quiet" if self.value is None else ""),)

@@ -15,7 +15,7 @@ class TickField(Field):
 
     DEFAULT_CSS = "TickField { width: auto; height: 1; }"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "toggle", "Tick", show=False),
+        Binding("space", "tick", "Tick", show=False),
         Binding("right,plus", "put(True)", "Yes", show=False),
         Binding("left,minus", "put(False)", "No", show=False),
     ]
@@ -23,7 +23,7 @@ class TickField(Field):
     def get_content_width(self, container: object, viewport: object) -> int:
         return len(self.asked.title) + 6
 
-    def action_toggle(self) -> None:
+    def action_tick(self) -> None:
         self.value = not self.value
 
     def action_put(self, value: bool) -> None:

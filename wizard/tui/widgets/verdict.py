@@ -118,8 +118,16 @@ class VerdictPane(Painted, can_focus=False):
         memory = plan.feasibility.per_gpu
         right = shortage_words(plan) or layout_words(plan)
         rows = [
-            spread(line((f"{sign} {word}", role)), line((right, role if right.startswith("short") else "quiet")), width),
-            spread(line(("memory of each GPU", "quiet")), line((f"{gib(memory.total_bytes)} GiB", "quiet")), width),
+            spread(
+                line((f" {sign} {word} ", role + "-chip")),
+                line((right, role if right.startswith("short") else "quiet")),
+                width,
+            ),
+            spread(
+                line(("memory of each GPU", "quiet")),
+                line((f"{gib(memory.total_bytes)} GiB", "quiet")),
+                width,
+            ),
             memory_bar(memory, width),
         ]
         for part in memory_parts(memory):
@@ -143,9 +151,11 @@ class VerdictPane(Painted, can_focus=False):
             BLANK,
             spread(line("tokens in the cache"), line((count(cache.tokens), "strong")), width),
             spread(
-                line("at once of ", count(report.max_model_len)), line((f"{cache.max_concurrency:.1f}×", "strong")), width
+                line("requests of ", count(report.max_model_len)),
+                line((f"{cache.max_concurrency:.1f}×", "strong")),
+                width,
             ),
-            spread(line("longest context"), line((count(cache.estimated_max_model_len), "strong")), width),
+            spread(line("longest possible"), line((count(cache.estimated_max_model_len), "strong")), width),
         ]
         if band > 0:
             rows.append(line((fit(f"±{gib(band)} GiB in 9 of 10 starts", width), "quiet")))
@@ -162,7 +172,9 @@ class VerdictPane(Painted, can_focus=False):
             ("output", speed.output_tokens_per_s, "tok/s"),
         ):
             rows.append(
-                spread(line(name), line(span(estimate.low, estimate.high), (f" {unit}".ljust(6), "quiet")), width)
+                spread(
+                    line(name), line(span(estimate.low, estimate.high), (f" {unit}".ljust(6), "quiet")), width
+                )
             )
         return rows
 
@@ -171,7 +183,9 @@ class VerdictPane(Painted, can_focus=False):
         if not error:
             return [BLANK]
         quoted = wrap(f"“{printable(error, 600)}”", width, max(room - 2, 1))
-        return [BLANK, line(("vLLM would stop with", "quiet")), *(line(row) for row in quoted)][: max(room, 1)]
+        return [BLANK, line(("vLLM would stop with", "quiet")), *(line(row) for row in quoted)][
+            : max(room, 1)
+        ]
 
     def _fixes(self, plan: Plan, width: int) -> list[Line]:
         if not plan.fixes:
@@ -179,14 +193,21 @@ class VerdictPane(Painted, can_focus=False):
                 return [BLANK, line(("looking for fixes …", "quiet"))]
             return []
         keys = "1–9 applies" if self.has_focus else "f to apply"
-        rows: list[Line] = [BLANK, spread(line("Fixes"), line((keys, "here" if self.has_focus else "quiet")), width)]
+        rows: list[Line] = [
+            BLANK,
+            spread(line("Fixes"), line((keys, "here" if self.has_focus else "quiet")), width),
+        ]
         tall = self.size.height > 28
         for number, fix in enumerate(plan.fixes[:MOST_FIXES]):
             sign, _, role = SIGNS[fix.verdict_after]
             here = self.has_focus and number == self.cursor
             title = fit(printable(fix.title, 120), width - 4)
             rows.append(
-                line((f"{number + 1} ", "here" if here else "quiet"), (sign + " ", role), (title, "strong" if here else ""))
+                line(
+                    (f"{number + 1} ", "here" if here else "quiet"),
+                    (sign + " ", role),
+                    (title, "strong" if here else ""),
+                )
             )
             if tall:
                 rows.append(line(("    " + fit(printable(fix.effect, 120), width - 4), "quiet")))
@@ -216,14 +237,19 @@ class VerdictStrip(Painted):
         plan = self.outlook
         report = plan.feasibility
         sign, word, role = SIGNS[report.verdict]
-        left = line(" ", (f"{sign} {word}", role), (f"  {shortage_words(plan) or layout_words(plan)}  ", "quiet"))
+        left = line(
+            " ",
+            (f" {sign} {word} ", role + "-chip"),
+            (f"  {shortage_words(plan) or layout_words(plan)}  ", "quiet"),
+        )
         room = inner - sum(len(part.text) for part in left) - 11
         total = line((f" {gib(report.per_gpu.total_bytes)} GiB", "quiet"))
         first = (*left, *memory_bar(report.per_gpu, max(room, 8)), *total)
         if report.verdict == "wont_start":
             return [first, line(" ", (fit(printable(report.error or "", 300), inner), ""))]
         cache = report.kv_cache
-        second = f"{count(cache.tokens)} tokens in the cache · {cache.max_concurrency:.1f}× {count(report.max_model_len)}"
+        second = f"{count(cache.tokens)} tokens in the cache"
+        second += f" · {cache.max_concurrency:.1f}× {count(report.max_model_len)}"
         if plan.performance is not None:
             rate = plan.performance.output_tokens_per_s
             second += f" · {span(rate.low, rate.high)} tok/s"

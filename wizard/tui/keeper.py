@@ -1,0 +1,89 @@
+"""Keeps the answers: saved once the hands are still, at every end, and offered at the next start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.timer import Timer
+
+from wizard.questions import STEPS
+from wizard.session import Found, Session, SessionStore
+from wizard.text import printable
+from wizard.tui.outlook import request_words
+
+if TYPE_CHECKING:
+    from wizard.tui.app import WizardApp
+
+SAVE_AFTER_S = 0.4
+"""Quiet seconds before answers are written: a dragged slider is one write."""
+
+
+class Keeper:
+    """The session of one running wizard; without a store it keeps nothing and never complains."""
+
+    def __init__(self, app: WizardApp, store: SessionStore | None) -> None:
+        self.app, self.store = app, store
+        self._timer: Timer | None = None
+        self._unsaved = False
+
+    @property
+    def would_lose(self) -> str:
+        """Why leaving now would lose answers; empty when it would not."""
+        if not self._unsaved or self.store is None or not len(self.app.history):
+            return ""
+        return self.store.trouble
+
+    def save_later(self) -> None:
+        """Saves once the hands are still."""
+        self._unsaved = True
+        if self.store is not None and self.app.is_running:
+            if self._timer is not None:
+                self._timer.stop()
+            self._timer = self.app.set_timer(SAVE_AFTER_S, self.save)
+
+    def save(self) -> None:
+        """Saves now; a failure is said once and is never in the way."""
+        if self.store is None or not self._unsaved:
+            return
+        before = self.store.trouble
+        session = Session(
+            step=self.app.frame.step_name,
+            request=self.app.request,
+            directory=self.app.writing.chosen,
+            unticked=tuple(sorted(self.app.writing.unticked)),
+        )
+        if self.store.save(session):
+            self._unsaved = False
+        elif self.store.trouble != before:
+            self.app.notice(self.store.trouble)
+
+    def greet(self, found: Found | None) -> bool:
+        """Offers the session that was found, or says what became of one that could not be read."""
+        if found is not None:
+            self._offer(found.session)
+            return True
+        if self.store is not None and self.store.set_aside:
+            aside = printable(self.store.set_aside[0], 120)
+            self.app.notice(f"The saved session could not be read; it is kept as {aside}.")
+            return True
+        return False
+
+    def _offer(self, session: Session) -> None:
+        from wizard.tui.screens.dialogs import AskDialog
+
+        title = next(
+            (f"{at} {title}" for at, (name, title) in enumerate(STEPS, 1) if name == session.step), "1 Model"
+        )
+        asked = AskDialog(
+            "Continue where you left off?",
+            f"{request_words(session.request)}, at {title}",
+            (("continue", "Continue"), ("fresh", "Start afresh")),
+        )
+        self.app.push_screen(asked, lambda answer: None if answer == "fresh" else self._continue(session))
+
+    def _continue(self, session: Session) -> None:
+        self.app.writing.chosen = session.directory
+        self.app.writing.unticked = set(session.unticked)
+        self.app.request = session.request
+        if any(name == session.step for name, _ in STEPS):
+            self.app.call_later(self.app.go, session.step)

@@ -1,0 +1,120 @@
+"""Writes what is ticked: where to, what would be replaced, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wizard.errors import WizardError
+from wizard.text import plural, printable
+from wizard.tui.messages import Written
+from wizard.tui.outlook import request_words
+
+if TYPE_CHECKING:
+    from wizard.tui.app import WizardApp
+
+STARTERS = (
+    ("serve.sh", "./serve.sh"),
+    ("docker-compose.yaml", "docker compose up"),
+    ("compose.yaml", "docker compose up"),
+    ("docker-run.sh", "./docker-run.sh"),
+    ("docker.sh", "./docker.sh"),
+)
+"""How to start, by file, the simplest way first."""
+
+
+def next_steps(directory: Path, names: Sequence[str]) -> tuple[str, str, str]:
+    """Three lines for the moment after writing: start it, see that it runs, measure it or come back."""
+    start = next((command for name, command in STARTERS if name in names), "")
+    measure = (
+        "./bench.sh    # measures what was forecast"
+        if "bench.sh" in names
+        else "vllm-wizard-tui --profile profile.yaml    # opens this plan again"
+    )
+    return (
+        f"cd {shlex.quote(str(directory))}" + (f" && {start}" if start else ""),
+        "curl -s http://127.0.0.1:8000/v1/models    # answers once vLLM is up",
+        measure,
+    )
+
+
+class Writing:
+    """The export's own answers, and the steps from 'write' to 'written'."""
+
+    def __init__(self, app: WizardApp) -> None:
+        self.app = app
+        self.chosen = ""
+        """The directory as typed; empty for the suggestion."""
+        self.unticked: set[str] = set()
+        self.last_words: tuple[str, ...] = ()
+        """What is left on the terminal after the wizard is gone."""
+
+    @property
+    def directory(self) -> str:
+        """Where the files go: as typed, else named after the model."""
+        if self.chosen:
+            return self.chosen
+        name = request_words(self.app.request).lower()
+        safe = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in name)
+        return "./" + ("-".join(filter(None, safe.split("-")))[:60] or "vllm")
+
+    def ticked(self, artifacts: Mapping[str, str]) -> dict[str, str]:
+        """The files that are wanted, by name."""
+        return {name: text for name, text in artifacts.items() if name not in self.unticked}
+
+    def write(self, artifacts: Mapping[str, str]) -> None:
+        """Writes the ticked ones, asking first where a file with other contents would be replaced."""
+        plan = self.app.view.plan
+        files = self.ticked(artifacts)
+        if plan is None:
+            self.app.notice("There is no plan to write yet.")
+        elif plan.feasibility.verdict == "wont_start":
+            self.app.notice("Not written: vLLM would not start like this. f shows what would help.")
+        elif not files:
+            self.app.notice("No file is ticked; Space ticks the one under the cursor.")
+        else:
+            self._write_or_ask(Path(self.directory).expanduser(), files)
+
+    def _write_or_ask(self, directory: Path, files: dict[str, str]) -> None:
+        try:
+            differing = self.app.engine.existing(directory, files)
+        except WizardError as error:
+            self.app.notice(printable(error))
+            return
+        if not differing:
+            self._start(directory, files, overwrite=False)
+            return
+        from wizard.tui.screens.dialogs import AskDialog
+
+        asked = AskDialog(
+            f"Replace {len(differing)} of {plural(len(files), 'file')}?",
+            f"In {printable(directory, 200)} these have other contents: {printable(', '.join(differing), 300)}.",
+            (("keep", "Keep them, write nothing"), ("replace", "Replace them")),
+        )
+        self.app.push_screen(
+            asked,
+            lambda answer: self._start(directory, files, overwrite=True) if answer == "replace" else None,
+        )
+
+    def _start(self, directory: Path, files: dict[str, str], *, overwrite: bool) -> None:
+        self.app.work(
+            "write",
+            lambda: self.app.engine.write(directory, files, overwrite=overwrite),
+            lambda written: Written(written.directory, tuple(path.name for path in written.files)),
+        )
+
+    def written(self, directory: Path, names: tuple[str, ...]) -> None:
+        """Files are on disk: says what next, and offers to leave."""
+        from wizard.tui.screens.dialogs import AskDialog
+
+        where = f"{plural(len(names), 'file')} in {printable(directory, 300)}"
+        lines = next_steps(directory, names)
+        self.last_words = (f"{where}: {', '.join(names)}", *lines)
+        asked = AskDialog(
+            "Written",
+            "\n".join((where + ".", "", *lines)),
+            (("leave", "Leave; these lines stay on your terminal"), ("stay", "Stay here")),
+        )
+        self.app.push_screen(asked, lambda answer: self.app.exit(0) if answer == "leave" else None)

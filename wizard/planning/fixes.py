@@ -34,7 +34,7 @@ class Option:
 ENOUGH = 2
 """Fixes that fit before pairs are left out."""
 
-PAIRS_TRIED = 40
+PAIRS_TRIED = 60
 """Pairs evaluated at most: a tenth of a second."""
 
 (
@@ -121,7 +121,7 @@ def _setting_options(config: VLLMConfig, report: FeasibilityReport) -> Iterator[
                     title, (("policy.gpu_memory_utilization", share),), COST_SETTING + 0.1, "utilisation"
                 )
         lower = round(part.requested_bytes / part.total_bytes - 0.04, 2)
-        if report.verdict == "tight" and lower > 0.3:
+        if lower > 0.3:
             title = f"memory utilisation {lower:.2f}"
             yield Option(
                 title, (("policy.gpu_memory_utilization", lower),), COST_SETTING + 0.2, "utilisation"
@@ -163,21 +163,37 @@ def find_fixes(
     search = _Search(evaluate, before, limit)
     ordered = sorted(candidates, key=lambda option: option.cost)
     for option in ordered:
-        search.consider(option)
+        if option.cost < COST_MACHINE:
+            search.consider(option)
     if search.fitting < ENOUGH:
-        for first, second in sorted(
-            combinations(search.helpful, 2), key=lambda pair: pair[0].cost + pair[1].cost
-        ):
-            if not {path for path, _ in first.changes} & {path for path, _ in second.changes}:
-                search.consider(
-                    Option(
-                        f"{first.title} + {second.title}",
-                        first.changes + second.changes,
-                        first.cost + second.cost,
-                        f"{first.kind} + {second.kind}",
-                    )
-                )
+        for pair in _pairs(search.nearly, search.helpful):
+            search.consider(pair, is_pair=True)
+    for option in ordered:
+        if option.cost >= COST_MACHINE and search.fitting < ENOUGH:
+            search.consider(option)
     return tuple(sorted(search.found, key=lambda fix: fix.verdict_after != "fits"))
+
+
+def _pairs(nearly: Sequence[Option], helpful: Sequence[Option]) -> Iterator[Option]:
+    """Two changes at once, never two values for one setting: cheapest first, the promising before the rest.
+
+    `nearly` holds what leaves only the cache too small; another change can mend that. Two changes that
+    both leave no cache at all may still do together, and come last.
+    """
+    promising = [(first, second) for first in nearly for second in (*nearly, *helpful) if first is not second]
+    for group in (promising, list(combinations(helpful, 2))):
+        for first, second in sorted(group, key=lambda pair: pair[0].cost + pair[1].cost):
+            if not _settings(first) & _settings(second):
+                yield Option(
+                    f"{first.title} + {second.title}",
+                    first.changes + second.changes,
+                    first.cost + second.cost,
+                    " + ".join(sorted((first.kind, second.kind))),
+                )
+
+
+def _settings(option: Option) -> set[str]:
+    return {path for path, _ in option.changes}
 
 
 class _Search:
@@ -188,32 +204,46 @@ class _Search:
         self.before = before
         self.limit = limit
         self.found: list[Fix] = []
+        self.nearly: list[Option] = []
         self.helpful: list[Option] = []
         self.kinds: set[str] = set()
+        self.kind_of: dict[str, str] = {}
+        self.tried: set[frozenset[tuple[str, Any]]] = set()
         self.pairs_tried = 0
 
     @property
     def fitting(self) -> int:
         return sum(fix.verdict_after == "fits" for fix in self.found)
 
-    def consider(self, option: Option) -> None:
+    def consider(self, option: Option, *, is_pair: bool = False) -> None:
         """Plans with the option, unless a cheaper one of its kind already works."""
-        pair = " + " in option.kind
         if option.kind in self.kinds or len(self.found) >= self.limit:
             return
-        if pair and (self.pairs_tried >= PAIRS_TRIED or self.fitting >= ENOUGH):
+        asked = frozenset(option.changes)
+        if asked in self.tried or (is_pair and (self.pairs_tried >= PAIRS_TRIED or self.fitting >= ENOUGH)):
             return
-        self.pairs_tried += pair
+        self.tried.add(asked)
+        self.pairs_tried += is_pair
         after = self.evaluate(option.changes)
         if after is None:
             return
+        if option.kind in self.kind_of.values() and after.verdict != "fits":
+            if after.verdict == "tight" and not is_pair:
+                self.nearly.append(option)
+            return
+        if is_pair and self.found and after.verdict != "fits":
+            return
         if _solves(self.before, after):
-            if after.verdict == "fits" or not any(fix.title == option.title for fix in self.found):
-                self.found.append(_fix(option, after))
-            if after.verdict == "fits" or option.cost < COST_GPUS:
+            self.found = [fix for fix in self.found if self.kind_of[fix.title] != option.kind]
+            self.found.append(_fix(option, after))
+            self.kind_of[option.title] = option.kind
+            if after.verdict == "fits":
                 self.kinds.add(option.kind)
-        elif not pair and option.cost < COST_MACHINE and _headroom(after) > _headroom(self.before):
-            self.helpful.append(option)
+            elif not is_pair:
+                self.nearly.append(option)
+        elif not is_pair and option.cost < COST_MACHINE and _headroom(after) >= _headroom(self.before):
+            near = after.verdict == "tight" or after.cause == "kv_cache_too_small"
+            (self.nearly if near else self.helpful).append(option)
 
 
 def _solves(before: FeasibilityReport, after: FeasibilityReport) -> bool:

@@ -216,6 +216,10 @@ def _layers(
     )
     if latent:
         plain = replace(plain, kind="latent", kv_heads=1, key_dim=latent_width(facts), value_dim=0)
+    elif facts.int("kv_lora_rank", default=0) and facts.int("qk_nope_head_dim", default=0):
+        width = facts.int("qk_nope_head_dim") + facts.int("qk_rope_head_dim", default=0)
+        heads = metadata.num_attention_heads
+        plain = replace(plain, kv_heads=heads, key_dim=width, value_dim=width)
     window = _window(facts, model_type)
     everywhere = window if kinds is None or set(kinds) == {SLIDING} else 0
     chunk = facts.int("attention_chunk_size", default=0)
@@ -353,6 +357,8 @@ def _geometry(metadata: ModelMetadata, facts: Facts, layer: CacheLayer) -> Cache
             return replace(layer, kv_heads=max(1, metadata.num_attention_heads // group))
         return layer
     if layer.kind in ("latent", "compressed"):
+        return layer
+    if facts.int("kv_lora_rank", default=0):
         return layer
     value = facts.int("v_head_dim", default=0)
     if layer.kind == "sliding":

@@ -48,22 +48,32 @@ def refusal(launch: Launch) -> Refusal | None:
 def _known_model(launch: Launch) -> Refusal | None:
     metadata = launch.metadata
     known = registry()
-    automatic = metadata.config.get("auto_map")
-    custom = isinstance(automatic, Mapping) and "AutoConfig" in automatic
-    if metadata.model_type and metadata.model_type not in known.model_types:
-        if custom and not launch.config.trust_remote_code:
-            return Refusal("invalid_config", errors.custom_code(metadata.model), (("trust_remote_code", True),))
-        if not custom and metadata.architecture not in known.architectures:
-            return Refusal("unsupported", errors.model_type_unknown(metadata.model_type))
     architecture = metadata.architecture
     last = known.removed_before(architecture, launch.rules.number)
+    automatic = metadata.config.get("auto_map")
+    custom = isinstance(automatic, Mapping) and "AutoConfig" in automatic
+    if launch.rules.number >= known.number and metadata.model_type not in known.model_types:
+        if not custom:
+            return Refusal("unsupported", errors.model_type_unknown(metadata.model_type))
+        if not launch.config.trust_remote_code:
+            return Refusal("invalid_config", errors.custom_code(metadata.model), (("trust_remote_code", True),))
     if last is not None:
         return Refusal("unsupported", errors.architecture_removed(architecture=architecture, last_version=last))
-    if architecture in known.plugins and launch.rules.number >= known.number:
+    if launch.rules.number < known.number:
+        return None
+    if architecture in known.plugins:
         return Refusal(
             "unsupported", errors.architecture_plugin(architecture=architecture, url=known.plugins[architecture])
         )
+    supported = known.architectures | known.transformers
+    if not custom and launch.rules.known and not supported.intersection([architecture, *_architectures(metadata.config)]):
+        return Refusal("unsupported", errors.architecture_unknown([architecture]))
     return None
+
+
+def _architectures(config: Mapping[str, Any]) -> list[str]:
+    listed = config.get("architectures")
+    return [item for item in listed if isinstance(item, str)] if isinstance(listed, list) else []
 
 
 def _dtype(launch: Launch) -> Refusal | None:

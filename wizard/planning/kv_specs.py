@@ -211,7 +211,7 @@ def cache_plan(launch: Launch, model: CacheModel) -> CachePlan:
         layers=layers,
         block_size=setting.block_size,
         packed="compressed" in kinds,
-        backend=choice.backend.name if choice.backend else "",
+        backend="FLASHMLA_SPARSE_DSV4" if "compressed" in kinds else choice.backend.name if choice.backend else "",
         kv_dtype=kv_dtype,
     )
 

@@ -17,6 +17,8 @@ class Registry:
 
     number: tuple[int, int, int]
     architectures: frozenset[str]
+    transformers: frozenset[str]
+    """Classes of transformers itself, which vLLM wraps."""
     without_pipeline: frozenset[str]
     pooling_only: frozenset[str]
     model_types: frozenset[str]
@@ -38,6 +40,7 @@ def registry() -> Registry:
     return Registry(
         number=parse_version(data["version"]),
         architectures=frozenset(data["architectures"]),
+        transformers=frozenset(data["transformers"]),
         without_pipeline=frozenset(data["without_pipeline"]),
         pooling_only=frozenset(data["pooling_only"]),
         model_types=frozenset(data["model_types"]),

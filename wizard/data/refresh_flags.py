@@ -72,6 +72,8 @@ class Reader:
             record["known" if is_open else "choices"] = [str(value) for value in facts.literals]
         elif facts.enum and record["kind"] == "text":
             record["known"] = facts.enum
+        if facts.optional and record["kind"] not in {"bool", "optional_text"}:
+            record["optional"] = True
         if facts.dataclass is not None:
             record["keys"] = self.keys(facts)
         default = self.source.value(field.node.value, field.module, field.owner)
@@ -314,6 +316,8 @@ def read_table(source: Source) -> tuple[str, Record]:
         flags[name].pop("choices", None)
     if "--attention-backend" in flags and '"auto"' in (source.text("vllm/config/attention.py") or ""):
         flags["--attention-backend"]["known"].append("AUTO")
+    if "def parse_reasoning_parser" in (source.text("vllm/engine/arg_utils.py") or ""):
+        flags["--reasoning-parser"]["known"].append("none")
     utilities = (source.text("vllm/utils/argparse_utils.py") or "") + (
         source.text("vllm/utils/__init__.py") or ""
     )

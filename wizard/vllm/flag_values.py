@@ -54,7 +54,7 @@ def parse_value(flag: Flag, text: str, *, version: str, option: str | None = Non
     Raises WizardError, in one sentence, where vLLM would refuse it.
     """
     shown = option or flag.name
-    if text in {"", "None"} and flag.default is None and flag.kind not in {"text", "optional_text"}:
+    if flag.optional and text in {"", "None"}:
         return None
     try:
         value = _converted(flag, text)

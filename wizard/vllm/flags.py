@@ -43,6 +43,8 @@ class Flag:
     """What a JSON flag's config class accepts."""
     many: bool = False
     """Takes one or more values after the flag."""
+    optional: bool = False
+    """`None` and the empty text leave it unset."""
     repeat: bool = False
     """May be given again; the values add up."""
     deprecated: bool = False
@@ -170,6 +172,7 @@ def _flag(name: str, record: Mapping[str, Any], *, pairs: bool) -> Flag:
         known=tuple(record.get("known", ())),
         keys=tuple(record.get("keys", ())),
         many=record.get("many", False),
+        optional=record.get("optional", False),
         repeat=record.get("repeat", False),
         deprecated=record.get("deprecated", False),
         bounds=tuple((bound, record[bound]) for bound in ("gt", "ge", "lt", "le") if bound in record),

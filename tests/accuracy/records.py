@@ -134,13 +134,21 @@ def record(raw: Mapping[str, Any], models: Models) -> Record | Skipped:
     if card is None:
         return Skipped(identifier, "GPU not identified")
     try:
-        config = VLLMConfig(model=found.name, **_settings(args, card, version))
+        quantised = found.metadata.quantization_config is not None
+        config = VLLMConfig(model=found.name, **_settings(args, card, version, quantised=quantised))
     except ValidationError as error:
         return Skipped(identifier, f"arguments not understood: {error.errors()[0]['loc']}")
     return Record(raw, config, found, _with_tenants(card, raw), version)
 
 
-def _settings(args: Mapping[str, Any], card: Machine, version: LaunchVersion) -> dict[str, Any]:
+def _settings(
+    args: Mapping[str, Any], card: Machine, version: LaunchVersion, *, quantised: bool
+) -> dict[str, Any]:
+    """The flags that a launch chose.
+
+    A method logged for a quantised checkpoint is the one that vLLM resolved, under a name of its own
+    (`gptq_marlin`), unless the command line had it.
+    """
     chosen: dict[str, Any] = {}
     for layer in (args.get("engine_config") or {}, args, args.get("non_default") or {}):
         for name, value in layer.items():
@@ -150,6 +158,8 @@ def _settings(args: Mapping[str, Any], card: Machine, version: LaunchVersion) ->
                 layer is args.get("engine_config") and field in RESOLVED_ONLY and not parsed
             ):
                 chosen[field] = parsed
+    if quantised and "quantization" not in (args.get("non_default") or {}):
+        chosen.pop("quantization", None)
     capture = args.get("cudagraph_max_capture")
     if isinstance(capture, int) and "max_num_seqs" not in chosen:
         chosen.update(_implied_by_capture(capture, card, version))

@@ -23,6 +23,10 @@ LARGEST_RULE_COUNT = 200_000
 """Entries of an ignore list or of `quantized_layers`; real ones have up to some 25,000."""
 
 
+NO_ACTIVATION_ORDER = (0, 30)
+"""vLLM dropped group activation ordering with 0.30 (layers/quantization/utils/gptq_utils.py)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Modules that match are stored so."""
@@ -53,6 +57,8 @@ class Quantization:
     """MLA layers store them too."""
     refusal: str = ""
     """vLLM's message where it refuses this configuration."""
+    refused_since: tuple[int, int] = (0, 0)
+    """The version that began to refuse it."""
     online: bool = False
 
     def scheme(self, names: Names, role: Role) -> Scheme:
@@ -200,6 +206,7 @@ def _gptq(facts: Facts, metadata: ModelMetadata) -> Quantization:
         ignored=Patterns(exact=tuple(ignored)),
         rules=tuple(rules),
         refusal=refusal,
+        refused_since=NO_ACTIVATION_ORDER if "activation ordering" in refusal else (0, 0),
     )
 
 
@@ -353,6 +360,7 @@ def _compressed_tensors(facts: Facts, metadata: ModelMetadata) -> Quantization:
         rules=tuple(rules),
         cache_scales="zero_points",
         refusal=refusal,
+        refused_since=NO_ACTIVATION_ORDER if "activation ordering" in refusal else (0, 0),
     )
 
 

@@ -145,7 +145,7 @@ def rank_weights(launch: Launch) -> RankWeights:
     """
     online = launch.quantization if launch.online_quantization else None
     layout = _layout(launch)
-    key = (layout, online)
+    key = (layout, online, launch.rules.number[:2])
     remembered = _ranks.setdefault(launch.metadata, {})
     result = remembered.get(key)
     if result is None:
@@ -263,8 +263,9 @@ def _scheme(module: Module, prefix: str, quantization: Quantization | None) -> S
 
 def _compute(model: _Model, layout: _Layout, launch: Launch) -> RankWeights:
     refusals: list[str] = []
-    if model.quantization is not None and model.quantization.refusal:
-        refusals.append(model.quantization.refusal)
+    scheme = model.quantization
+    if scheme is not None and scheme.refusal and launch.rules.number >= scheme.refused_since:
+        refusals.append(scheme.refusal)
     heads = launch.metadata.num_attention_heads
     if heads % layout.tp:
         refusals.append(

@@ -34,7 +34,7 @@ class Option:
 ENOUGH = 2
 """Fixes that fit before pairs are left out."""
 
-PAIRS_TRIED = 60
+PAIRS_TRIED = 150
 """Pairs evaluated at most: a tenth of a second."""
 
 (

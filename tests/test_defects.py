@@ -27,9 +27,9 @@ from wizard.schemas.outputs import GIB, Plan, VLLMConfig
 from wizard.vllm.serve_args import parse_serve_command
 
 
-def planned(model: str, gpu: str, gpus: int = 1, **parts: Any) -> tuple[Plan, PlanRequest]:
+def planned(name: str, gpu: str, gpus: int = 1, **parts: Any) -> tuple[Plan, PlanRequest]:
     hardware = HardwareInput(gpu=gpu, gpus=gpus, **parts.pop("hardware", {}))
-    request = PlanRequest(model=ModelInput(model=model, **parts.pop("model", {})), hardware=hardware, **parts)
+    request = PlanRequest(model=ModelInput(model=name, **parts.pop("model", {})), hardware=hardware, **parts)
     return run_plan(request, offline=True), request
 
 
@@ -132,7 +132,8 @@ def test_08_the_verdict_is_vllms_own_rule() -> None:
     gpus = resolve_hardware(HardwareInput(gpu="RTX 4090"))
     metadata = catalogue.load("meta-llama/Llama-3.1-8B-Instruct")
     assert metadata is not None
-    report = evaluate(VLLMConfig(model="m", max_model_len=8192, max_num_seqs=256), metadata, gpus)
+    config = VLLMConfig(model="m", max_model_len=8192, max_num_seqs=256, gpu_memory_utilization=0.88)
+    report = evaluate(config, metadata, gpus)
     assert report.verdict == "fits"
     assert 3 < report.kv_cache.max_concurrency < 16
 

@@ -211,13 +211,13 @@ def _number(text: str) -> float | int | None:
 
 def _speculative(text: str) -> dict[str, Any] | None:
     """`SpeculativeConfig(method='mtp', model='x', num_spec_tokens=3)` or `eagle3 MTP=3`."""
-    method = re.search(r"method='?(\w+)|^(\w+)", text)
+    method = re.search(r"method='?(\w+)", text) or re.search(r"^(\w+)", text)
     tokens = re.search(r"num_spec\w*_tokens=(\d+)|=(\d+)", text)
     model = re.search(r"model='([^']+)'", text)
     if method is None or tokens is None:
         return None
     config: dict[str, Any] = {
-        "method": method.group(1) or method.group(2),
+        "method": method.group(1),
         "num_speculative_tokens": int(tokens.group(1) or tokens.group(2)),
     }
     return config | ({"model": model.group(1)} if model else {})

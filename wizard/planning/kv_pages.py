@@ -50,7 +50,7 @@ class Page:
     padded_bytes: int = 0
     window: int = 0
     states: int = 0
-    """State pages that a request holds."""
+    """State pages that a request holds; 0: one per block of tokens."""
     alignment: int = 1
     """Bytes that the stride between blocks must be a multiple of."""
     sharded: bool = True
@@ -86,7 +86,7 @@ class Page:
             case "cross":
                 return ceil_div(horizon.encoder_tokens, self.block_size)
             case _:
-                return self.states
+                return self.states or ceil_div(horizon.length, self.block_size)
 
     def uniform_with(self, other: Page) -> bool:
         """True where both may share one group although their pages differ in size."""

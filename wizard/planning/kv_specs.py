@@ -57,6 +57,13 @@ FLASHINFER_CHECKPOINT_TOKENS = 64
 """FlashInfer's gated delta net leaves states at multiples of this (layers/mamba/gdn)."""
 
 
+STATE_MODES = (0, 15, 0)
+"""Since then states are cached in mode `align` where the class can't keep one per block."""
+ONE_STATE_MODE = (0, 28, 0)
+"""Since then every class uses `align` unless told otherwise."""
+STATE_CHECKPOINTS = (0, 29, 0)
+"""Since then prefix caching keeps one more state, left behind in the middle of a prefill."""
+
 FP8_ON_BLACKWELL = frozenset(
     {"GlmMoeDsaForCausalLM", "Glm5NextForCausalLM", "Glm5NextForConditionalGeneration"}
 )
@@ -363,37 +370,53 @@ def _compressed_pages(layer: CacheLayer) -> Iterator[Page]:
         )
 
 
+def state_mode(launch: Launch, kind: str) -> str:
+    """How prefix caching keeps states: `none`, `align` (the last ones) or `all` (one per block).
+
+    Source: vLLM 0.14-0.33 model_executor/models/config.py `MambaModelConfig`.
+    """
+    if not launch.prefix_caching:
+        return "none"
+    number = launch.rules.number
+    if number >= ONE_STATE_MODE:
+        return "align"
+    if kind in ("mamba1", "mamba2"):
+        return "all"
+    return "align" if number >= STATE_MODES else "none"
+
+
 def _state_page(setting: Setting, layer: CacheLayer, padded: int) -> Page:
     raw = _state_bytes(setting, layer)
     launch = setting.launch
-    aligned = launch.prefix_caching and setting.launch.rules.hybrid_prefix_caching
+    kind = layer.state.kind if layer.state else ""
+    mode = state_mode(launch, kind)
     states = 1 + launch.num_speculative_tokens
-    if aligned:
+    if mode == "align":
         states += 1 + _checkpoints(setting, layer)
     return Page(
         "state",
-        setting.block_size if aligned else launch.max_model_len,
+        launch.max_model_len if mode == "none" else setting.block_size,
         raw,
-        ("state", layer.state.kind if layer.state else ""),
-        padded_bytes=max(padded, 0) if padded > raw else 0,
-        states=states,
+        ("state", kind),
+        padded_bytes=padded if padded > raw else 0,
+        states=0 if mode == "all" else states,
         sharded=False,
     )
 
 
 def _checkpoints(setting: Setting, layer: CacheLayer) -> int:
     """State pages that prefix caching keeps for mid-prefill checkpoints."""
-    if layer.state is None or setting.launch.rules.number < (0, 29, 0):
+    if layer.state is None or setting.launch.rules.number < STATE_CHECKPOINTS:
         return 0
     if layer.state.kind == "mamba2":
         return 1
-    if layer.state.kind == "gdn" and checkpoint_tokens(setting) > 0:
-        return 1
-    return 1 if layer.state.kind == "kda" and checkpoint_tokens(setting) > 0 else 0
+    return 1 if layer.state.kind == "gdn" and checkpoint_tokens(setting) > 0 else 0
 
 
 def checkpoint_tokens(setting: Setting) -> int:
     """Tokens between the states that every recurrent kernel can leave behind; 0: some can't."""
+    if setting.launch.rules.number < STATE_CHECKPOINTS:
+        return 0
     kinds = {layer.state.kind for layer in setting.model.layers if layer.state is not None}
     if kinds == {"gdn"}:
         return FLASHINFER_CHECKPOINT_TOKENS if setting.launch.capability[0] in (9, 10) else 0
@@ -456,7 +479,11 @@ def _aligned(setting: Setting) -> tuple[int, int]:
     step = max(kernel, block)
     if setting.model.latent:
         step = max(step, LATENT_HYBRID_BLOCK)
-    if setting.launch.prefix_caching:
+    first = next(layer.state for layer in setting.model.layers if layer.state is not None)
+    mode = state_mode(setting.launch, first.kind)
+    if mode == "align":
         step = math.lcm(step, checkpoint_tokens(setting) or 1)
+    elif mode == "all":
+        step = math.lcm(step, setting.facts.int("mamba_chunk_size", "chunk_size", default=2048, low=1))
     block = max(block, round_up(step * ceil_div(states, step * per_token), kernel))
     return block, block * per_token

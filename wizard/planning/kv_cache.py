@@ -70,7 +70,7 @@ class KVLayout:
 
 
 def _described(group: Group) -> KVGroup:
-    pages = group.pages()
+    pages = group.pages
     same = len(pages) == 1
     size = group.first.bytes if same else sum(layer.page.bytes for layer in group.layers)
     return KVGroup(group.first.family if same else "uniform", len(group.layers), group.first.block_size, size)

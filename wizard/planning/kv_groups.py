@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from wizard.planning.kv_pages import WHOLE_SEQUENCE, Horizon, Page, ceil_div, round_up
 
@@ -22,7 +23,7 @@ class PagedLayer:
     page: Page
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Group:
     """Layers whose blocks are handed out together."""
 
@@ -32,8 +33,10 @@ class Group:
     def first(self) -> Page:
         return self.layers[0].page
 
-    def pages(self) -> set[Page]:
-        return {layer.page for layer in self.layers}
+    @cached_property
+    def pages(self) -> tuple[Page, ...]:
+        """The different pages of the group's layers."""
+        return tuple(dict.fromkeys(layer.page for layer in self.layers))
 
     def blocks(self, horizon: Horizon) -> int:
         """Blocks that one request holds, as the capacity line counts them: by the first layer."""
@@ -41,7 +44,7 @@ class Group:
 
     def most_blocks(self, horizon: Horizon) -> int:
         """The same as the start-up check counts them: by the hungriest layer."""
-        return max(page.blocks(horizon) for page in self.pages())
+        return max(page.blocks(horizon) for page in self.pages)
 
     def bytes_on(self, first: int, last: int, *, packed: bool) -> int:
         """Bytes of one block for the layers [first, last) of a pipeline stage."""
@@ -205,5 +208,5 @@ def stage_bytes(groups: Sequence[Group], first: int, last: int, *, packed: bool)
     widest = max(group.bytes_on(first, last, packed=packed) for group in groups)
     if not packed:
         return widest
-    alignments = {page.alignment for group in groups for page in group.pages()}
+    alignments = {page.alignment for group in groups for page in group.pages}
     return round_up(widest, math.lcm(*alignments))

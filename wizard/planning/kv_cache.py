@@ -7,7 +7,7 @@ rules of older versions by `VersionRules`.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 from wizard.models.cache_layers import CacheModel, cache_model
@@ -91,9 +91,7 @@ def kv_layout(launch: Launch) -> KVLayout:
         launch.dcp,
         launch.dtype,
         config.kv_cache_dtype,
-        launch.max_in_flight_tokens,
-        launch.max_num_batched_tokens,
-        launch.max_model_len,
+        0 if launch.prefix_caching else launch.max_model_len,
         launch.num_speculative_tokens,
         launch.speculative_method,
         launch.prefix_caching,
@@ -109,7 +107,15 @@ def kv_layout(launch: Launch) -> KVLayout:
         if len(known) > 512:
             known.clear()
         layout = known[key] = _layout(launch, cache_model(launch.metadata))
-    return layout
+    in_flight = _in_flight(launch)
+    if (layout.in_flight, layout.encoder_tokens) == (in_flight, launch.max_num_batched_tokens):
+        return layout
+    return replace(layout, in_flight=in_flight, encoder_tokens=launch.max_num_batched_tokens)
+
+
+def _in_flight(launch: Launch) -> int:
+    """Tokens that a window's pages count beside the window itself."""
+    return launch.max_in_flight_tokens if launch.rules.in_flight_windows else launch.max_num_batched_tokens
 
 
 def _layout(launch: Launch, model: CacheModel) -> KVLayout:
@@ -135,7 +141,7 @@ def _layout(launch: Launch, model: CacheModel) -> KVLayout:
         state_bytes_per_request=sum(page.bytes for page in pages if page.family == "state"),
         kv_dtype=plan.kv_dtype,
         backend=plan.backend,
-        in_flight=launch.max_in_flight_tokens if rules.in_flight_windows else launch.max_num_batched_tokens,
+        in_flight=_in_flight(launch),
         encoder_tokens=launch.max_num_batched_tokens,
         dcp=launch.dcp,
     )

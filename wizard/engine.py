@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from wizard.schemas.inputs import HardwareInput, PlanRequest
-from wizard.schemas.outputs import GPUInfo, Plan
+from wizard.schemas.outputs import GPUInfo, Plan, Verdict
 
 if TYPE_CHECKING:
     from wizard.hardware.detect import Machine
@@ -32,6 +32,20 @@ class ModelRow:
     origin: Origin
     params: int | None = None
     gated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What one context length would come to."""
+
+    context: int
+    at_once: float
+    """Requests of that length that the cache holds; vLLM logs it as maximum concurrency."""
+    verdict: Verdict
+
+
+SHORTEST_REACH = 2048
+MOST_REACHES = 12
 
 
 @dataclass(slots=True)
@@ -99,6 +113,12 @@ class Engine(Protocol):
 
     def plan_with_fixes(self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]) -> Plan:
         """The same plan with fixes and alternatives searched. Slow."""
+        ...
+
+    def reach(
+        self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]
+    ) -> Sequence[Reach]:
+        """The same plan at other context lengths, shortest first. Slow."""
         ...
 
     def render(self, plan: Plan, request: PlanRequest) -> Mapping[str, str]:
@@ -179,6 +199,16 @@ class Planner:
         facts = self._metadata(request, metadata)
         return plan(request, facts, gpus, version=self.version(request), surroundings=surroundings)
 
+    def reach(
+        self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]
+    ) -> Sequence[Reach]:
+        found: list[Reach] = []
+        for context in context_lengths(metadata.max_position_embeddings, request.model.max_model_len):
+            plan = self.plan(request.with_value("model.max_model_len", context), metadata, gpus)
+            report = plan.feasibility
+            found.append(Reach(context, report.kv_cache.max_concurrency, report.verdict))
+        return found
+
     def version(self, request: PlanRequest) -> str:
         """The vLLM version to plan for: as asked, else the one installed beside us, else the newest known."""
         if request.policy.vllm_version is not None:
@@ -213,6 +243,16 @@ class Planner:
         if request.model.params_b is None:
             return metadata
         return replace(metadata, params_override=round(request.model.params_b * 1e9))
+
+
+def context_lengths(longest: int, chosen: int | None) -> list[int]:
+    """Powers of two from 2,048 to the model's longest, that one, and the chosen one."""
+    lengths = {longest} | ({chosen} if chosen and chosen <= longest else set())
+    length = SHORTEST_REACH
+    while length < longest:
+        lengths.add(length)
+        length *= 2
+    return sorted(lengths)[-MOST_REACHES:]
 
 
 MOST_DIRECTORIES = 40

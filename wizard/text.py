@@ -6,8 +6,10 @@ through `printable` before it is shown anywhere, so that no terminal ever obeys 
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 GIB = 1 << 30
@@ -42,7 +44,7 @@ _ASCII = {
     "✓": "+",
     "✗": "x",
     "●": "*",
-    "○": "o",
+    "○": ".",
     "▸": ">",
     "━": "=",
     "─": "-",
@@ -73,6 +75,12 @@ _ASCII = {
     "’": "'",
     "‘": "'",
     "▏": "|",
+    "▎": ":",
+    "▍": ":",
+    "▌": ":",
+    "▋": "#",
+    "▊": "#",
+    "▉": "#",
     "▁": "_",
     "▂": "_",
     "▃": "-",
@@ -84,7 +92,7 @@ _ASCII = {
 _CONSOLE = {
     "✓": "√",
     "✗": "x",
-    "○": "o",
+    "○": "·",
     "●": "■",
     "▸": ">",
     "━": "═",
@@ -101,6 +109,11 @@ _CONSOLE = {
     "’": "'",
     "‘": "'",
     "▏": "│",
+    "▎": "▌",
+    "▍": "▌",
+    "▋": "▌",
+    "▊": "█",
+    "▉": "█",
 }
 """The Linux console's built-in font holds code page 437 and Latin-1, and little else."""
 
@@ -110,6 +123,8 @@ def drawable(text: str, charset: Charset) -> str:
     if charset == "unicode" or text.isascii():
         return text
     table = _ASCII if charset == "ascii" else _CONSOLE
+    if charset == "ascii":
+        text = text.replace(" · ", " - ")
     replaced = "".join(table.get(character, character) for character in text)
     if charset == "ascii":
         return "".join(character if character.isascii() else "?" for character in replaced)
@@ -119,12 +134,29 @@ def drawable(text: str, charset: Charset) -> str:
 def charset(environment: Mapping[str, str]) -> Charset:
     """What the locale and TERM say that the terminal can draw.
 
-    The locale's own variables are read, not Python's encoding: Python takes UTF-8 even in a C locale.
+    A locale of plain C or POSIX means ASCII. None at all, as in most containers, says nothing about the
+    terminal at the other end, which nowadays draws Unicode.
     """
     locale = next((environment[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environment.get(name)), "")
-    if "utf-8" not in locale.lower() and "utf8" not in locale.lower():
+    folded = locale.lower().replace("-", "")
+    if locale and "utf8" not in folded:
         return "ascii"
     return "console" if environment.get("TERM") == "linux" else "unicode"
+
+
+def own_environment() -> Mapping[str, str]:
+    """The environment as this process was given it.
+
+    Python replaces a C locale in its own environment by a UTF-8 one (PEP 538), which would hide it.
+    """
+    environment = dict(os.environ)
+    try:
+        given = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return environment
+    if environment.get("LC_CTYPE") and not any(entry.startswith(b"LC_CTYPE=") for entry in given):
+        del environment["LC_CTYPE"]
+    return environment
 
 
 def gib(size_bytes: float, digits: int = 1) -> str:

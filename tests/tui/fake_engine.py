@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from wizard.engine import ModelRow, Progress, Written
+from wizard.engine import ModelRow, Progress, Reach, Written, context_lengths
 from wizard.errors import HardwareError, ModelUnavailableError
 from wizard.hardware.detect import Machine
 from wizard.models.metadata import ModelMetadata, metadata_from_config
@@ -181,6 +181,17 @@ class FakeEngine:
             ),
         )
         return replace(plan, fixes=tuple(fixes), alternatives=alternatives)
+
+    def reach(
+        self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]
+    ) -> Sequence[Reach]:
+        reports = (
+            _plan(request.with_value("model.max_model_len", context), metadata, gpus).feasibility
+            for context in context_lengths(metadata.max_position_embeddings, request.model.max_model_len)
+        )
+        return [
+            Reach(report.max_model_len, report.kv_cache.max_concurrency, report.verdict) for report in reports
+        ]
 
     def render(self, plan: Plan, request: PlanRequest) -> Mapping[str, str]:
         serve = (

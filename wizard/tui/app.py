@@ -25,30 +25,28 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.worker import Worker, WorkerState
 
-from wizard.engine import Engine, GivenUpError, Planner
+from wizard.engine import Engine, GivenUpError, Planner, Reach
 from wizard.errors import WizardError
+from wizard.history import Change, History
 from wizard.questions import STEPS, question
-from wizard.schemas.inputs import ModelInput, PlanRequest
+from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
 from wizard.session import Found, SessionStore
-from wizard.text import charset, printable
+from wizard.text import charset, own_environment, printable
 from wizard.tui import theme
 from wizard.tui.facts import Facts
-from wizard.tui.history import Change, History
 from wizard.tui.keeper import Keeper
 from wizard.tui.messages import Detected, ModelRead, Reading, Searched, Written
-from wizard.tui.outlook import NoPlan, Outlook, View, machine_words, request_words
+from wizard.tui.outlook import NoPlan, Outlook, View
 from wizard.tui.screens.frame import WizardScreen
 from wizard.tui.widgets.bars import Hint, StepsBar
 from wizard.tui.widgets.painted import Painted
 from wizard.tui.widgets.verdict import VerdictPane
 from wizard.tui.writing import Writing
+from wizard.wording import first_request, machine_words, request_words
 
 if TYPE_CHECKING:
     from rich.style import Style
-
-EXAMPLE_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
-"""What a first run starts from: small enough for most cards, known without network."""
 
 SEARCH_AFTER_S = 0.15
 """Quiet seconds before fixes and alternatives are searched: longer than a key repeats."""
@@ -74,7 +72,7 @@ class WizardApp(App[int], inherit_bindings=False):
         Binding("f1", "guide", "Help", show=False, priority=True),
     ]
 
-    request: var[PlanRequest] = var(PlanRequest(model=ModelInput(model=EXAMPLE_MODEL)), init=False)
+    request: var[PlanRequest] = var(first_request, init=False)
     outlook: var[Outlook] = var(NoPlan("Looking for GPUs …", waiting=True), init=False, always_update=True)
 
     def __init__(
@@ -86,7 +84,7 @@ class WizardApp(App[int], inherit_bindings=False):
         store: SessionStore | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        surroundings = os.environ if environment is None else environment
+        surroundings = own_environment() if environment is None else environment
         plain = bool(surroundings.get("NO_COLOR")) or theme.is_colorless(surroundings.get("TERM", ""))
         if plain:
             os.environ["NO_COLOR"] = "1"  # which is where Textual looks, and removes it
@@ -99,6 +97,7 @@ class WizardApp(App[int], inherit_bindings=False):
         self.keeper = Keeper(self, store)
         self.writing = Writing(self)
         self.searching = False
+        self.reach: Sequence[Reach] = ()
         self._found, self._given = found, request is not None
         self._kept_focus: Widget | None = None
         self._search_timer: Timer | None = None
@@ -122,7 +121,7 @@ class WizardApp(App[int], inherit_bindings=False):
     @property
     def view(self) -> View:
         """Everything there is to show, as of now."""
-        return View(self.request, self.outlook, self.facts.metadata, self.facts.machine)
+        return View(self.request, self.outlook, self.facts.metadata, self.facts.machine, self.reach)
 
     # -- start and end
 
@@ -196,7 +195,7 @@ class WizardApp(App[int], inherit_bindings=False):
         self.notice(printable(f"{done}: {change.what}." if change else nothing, 160))
 
     def action_restart(self) -> None:
-        fresh = PlanRequest(model=ModelInput(model=EXAMPLE_MODEL))
+        fresh = first_request()
         if self.facts.machine is not None and not self.facts.machine.gpus:
             fresh = fresh.with_value("hardware.gpu", self.facts.default_card)
         if fresh != self.request:
@@ -253,8 +252,11 @@ class WizardApp(App[int], inherit_bindings=False):
         if metadata is not None and gpus:
             self.work(
                 "search",
-                lambda: self.engine.plan_with_fixes(request, metadata, gpus),
-                lambda plan: Searched(request, plan),
+                lambda: (
+                    self.engine.plan_with_fixes(request, metadata, gpus),
+                    self.engine.reach(request, metadata, gpus),
+                ),
+                lambda found: Searched(request, found[0], tuple(found[1])),
             )
 
     # -- workers and what they tell
@@ -288,7 +290,7 @@ class WizardApp(App[int], inherit_bindings=False):
 
     def on_searched(self, event: Searched) -> None:
         if event.request == self.request and isinstance(self.outlook, Plan):
-            self.searching = False
+            self.searching, self.reach = False, event.reach
             self.outlook = event.plan
 
     def on_written(self, event: Written) -> None:

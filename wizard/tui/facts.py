@@ -16,14 +16,12 @@ from wizard.schemas.outputs import GPUInfo
 from wizard.text import printable
 from wizard.tui.messages import Detected, ModelRead, Reading
 from wizard.tui.outlook import NoPlan
+from wizard.wording import EXAMPLE_CARD
 
 if TYPE_CHECKING:
     from wizard.hardware.detect import Machine
     from wizard.models.metadata import ModelMetadata
     from wizard.tui.app import WizardApp
-
-EXAMPLE_CARD = "H100 SXM5 80GB"
-"""The what-if card of a machine without GPUs."""
 
 
 class Facts:

@@ -9,7 +9,7 @@ from textual.timer import Timer
 from wizard.questions import STEPS
 from wizard.session import Found, Session, SessionStore
 from wizard.text import printable
-from wizard.tui.outlook import request_words
+from wizard.wording import request_words
 
 if TYPE_CHECKING:
     from wizard.tui.app import WizardApp

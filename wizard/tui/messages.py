@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from wizard.engine import ModelRow
+from wizard.engine import ModelRow, Reach
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
 
@@ -39,6 +39,7 @@ class Searched(Message):
 
     request: PlanRequest
     plan: Plan
+    reach: tuple[Reach, ...]
 
 
 @dataclass

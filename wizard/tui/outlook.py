@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wizard.schemas.inputs import PlanRequest
-from wizard.schemas.outputs import GPUInfo, MemoryBreakdown, Plan, Verdict
-from wizard.text import gib, printable
+from wizard.schemas.outputs import MemoryBreakdown, Plan, Verdict
 from wizard.tui.lines import Line, Span
+from wizard.wording import VERDICTS
 
 if TYPE_CHECKING:
+    from wizard.engine import Reach
     from wizard.hardware.detect import Machine
     from wizard.models.metadata import ModelMetadata
 
@@ -25,10 +27,9 @@ class NoPlan:
 
 Outlook = Plan | NoPlan
 
-SIGNS: dict[Verdict, tuple[str, str, str]] = {
-    "fits": ("✓", "Fits", "good"),
-    "tight": ("!", "Tight", "tight"),
-    "wont_start": ("✗", "Won't start", "bad"),
+ROLES: Mapping[Verdict, str] = {"fits": "good", "tight": "tight", "wont_start": "bad"}
+SIGNS: Mapping[Verdict, tuple[str, str, str]] = {
+    verdict: (*words, ROLES[verdict]) for verdict, words in VERDICTS.items()
 }
 """Sign, word and role of each verdict: three ways to tell them apart."""
 
@@ -57,16 +58,21 @@ def memory_parts(memory: MemoryBreakdown) -> list[MemoryPart]:
 
 
 def memory_bar(memory: MemoryBreakdown, cells: int) -> Line:
-    """One GPU as a bar of `cells`; what exceeds it is drawn as `!` at its end."""
+    """One GPU as a bar of `cells`; what is needed beyond vLLM's share of it is drawn as `!`."""
     parts = [part for part in memory_parts(memory) if part.size_bytes > 0]
-    if memory.kv_cache_available_bytes < 0:
-        lack = -memory.kv_cache_available_bytes
-        parts = [part for part in parts if part.name not in {"not used"}]
-        parts.append(MemoryPart("missing", "!", "bad", lack))
-    shares = shared_cells([part.size_bytes for part in parts], cells)
-    return tuple(
-        Span(part.glyph * share, part.role) for part, share in zip(parts, shares, strict=True) if share
-    )
+    if memory.kv_cache_available_bytes >= 0:
+        shares = shared_cells([part.size_bytes for part in parts], cells)
+        return tuple(Span(part.glyph * share, part.role) for part, share in zip(parts, shares, strict=True))
+    needed = [part for part in parts if part.role not in {"unused", "taken"}]
+    used = sum(part.size_bytes for part in needed)
+    scale = max(memory.total_bytes, used)
+    shares = shared_cells([*(part.size_bytes for part in needed), scale - used], cells)
+    glyphs = [
+        (part.glyph, part.role) for part, share in zip(needed, shares, strict=False) for _ in range(share)
+    ]
+    allowed = min(round(memory.requested_bytes / scale * cells), len(glyphs) - 1)
+    glyphs = [*glyphs[:allowed], *[("!", "bad")] * (len(glyphs) - allowed)]
+    return tuple(Span(*glyph) for glyph in [*glyphs, *[("·", "unused")] * (cells - len(glyphs))])
 
 
 def shared_cells(sizes: list[int], cells: int) -> list[int]:
@@ -87,43 +93,6 @@ def shared_cells(sizes: list[int], cells: int) -> list[int]:
     return shares
 
 
-def machine_words(gpus: tuple[GPUInfo, ...], nodes: int) -> str:
-    """`2 × H100 SXM5 80GB`, and how many machines of that."""
-    if not gpus:
-        return "no GPU"
-    smallest = min(gpus, key=lambda gpu: gpu.memory_total_bytes)
-    name = printable(smallest.catalogue_name or smallest.name, 60)
-    words = f"{len(gpus)} × {name}"
-    return f"{nodes} machines of {words}" if nodes > 1 else words
-
-
-def request_words(request: PlanRequest) -> str:
-    """The model's name without its organisation, for a title."""
-    return printable(request.model.model.rstrip("/").rsplit("/", 1)[-1] or request.model.model, 80)
-
-
-def layout_words(plan: Plan) -> str:
-    """How the model is spread: `tp 2`, `tp 4 · pp 2`."""
-    config = plan.config
-    parts = [f"tp {config.tensor_parallel_size}"]
-    if config.pipeline_parallel_size > 1:
-        parts.append(f"pp {config.pipeline_parallel_size}")
-    if config.data_parallel_size > 1:
-        parts.append(f"dp {config.data_parallel_size}")
-    if plan.replicas > 1:
-        parts.append(f"×{plan.replicas}")
-    return " · ".join(parts)
-
-
-def shortage_words(plan: Plan) -> str:
-    """`short 5.1 GiB`, where memory is what is missing."""
-    lack = plan.feasibility.headroom_bytes
-    if plan.feasibility.verdict == "fits" or lack >= 0:
-        return ""
-    shown = gib(-lack)
-    return f"short {shown} GiB" if shown != "0.0" else ""
-
-
 @dataclass(frozen=True, slots=True)
 class View:
     """Everything that a screen may show, as of one moment."""
@@ -134,6 +103,8 @@ class View:
     """Facts of the chosen model, once they are read."""
     machine: Machine | None = None
     """What detection found, once it is through."""
+    reach: Sequence[Reach] = ()
+    """The plan at other context lengths, as of the last search."""
 
     @property
     def plan(self) -> Plan | None:

@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wizard.errors import WizardError
 from wizard.text import plural, printable
 from wizard.tui.messages import Written
-from wizard.tui.outlook import request_words
+from wizard.wording import next_steps, suggested_directory
 
 if TYPE_CHECKING:
     from wizard.tui.app import WizardApp
-
-STARTERS = (
-    ("serve.sh", "./serve.sh"),
-    ("docker-compose.yaml", "docker compose up"),
-    ("compose.yaml", "docker compose up"),
-    ("docker-run.sh", "./docker-run.sh"),
-    ("docker.sh", "./docker.sh"),
-)
-"""How to start, by file, the simplest way first."""
-
-
-def next_steps(directory: Path, names: Sequence[str]) -> tuple[str, str, str]:
-    """Three lines for the moment after writing: start it, see that it runs, measure it or come back."""
-    start = next((command for name, command in STARTERS if name in names), "")
-    measure = (
-        "./bench.sh    # measures what was forecast"
-        if "bench.sh" in names
-        else "vllm-wizard-tui --profile profile.yaml    # opens this plan again"
-    )
-    return (
-        f"cd {shlex.quote(str(directory))}" + (f" && {start}" if start else ""),
-        "curl -s http://127.0.0.1:8000/v1/models    # answers once vLLM is up",
-        measure,
-    )
 
 
 class Writing:
@@ -54,11 +29,7 @@ class Writing:
     @property
     def directory(self) -> str:
         """Where the files go: as typed, else named after the model."""
-        if self.chosen:
-            return self.chosen
-        name = request_words(self.app.request).lower()
-        safe = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in name)
-        return "./" + ("-".join(filter(None, safe.split("-")))[:60] or "vllm")
+        return self.chosen or suggested_directory(self.app.request)
 
     def ticked(self, artifacts: Mapping[str, str]) -> dict[str, str]:
         """The files that are wanted, by name."""

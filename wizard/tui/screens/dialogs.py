@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Vertical, VerticalScroll
 from textual.reactive import Reactive, var
 from textual.screen import ModalScreen
 from textual.widget import Widget
@@ -81,9 +81,10 @@ class AskDialog(Dialog):
 
 
 KEYS_TEXT = """\
-1-5 or Enter and Esc move between screens, Tab and ↑↓ between controls.
-u undoes any change, U (or ^y) redoes it. f lists fixes, a digit applies one.
-/ searches models. ^s writes files. ^p lists every command. ^q leaves; answers are kept."""
+1-5, Enter and Esc change screens; Tab and ↑↓ controls
+u undoes any change, U (or ^y) redoes it
+f lists fixes, then a digit applies one
+/ searches, ^s writes, ^p lists all commands, ^q leaves"""
 
 
 class GuideDialog(Dialog):
@@ -99,14 +100,14 @@ class GuideDialog(Dialog):
 
     def __init__(self, title: str, text: str) -> None:
         super().__init__()
-        self.words = Words(f"{title}: help", f"{text}\n\n{KEYS_TEXT}\n\n? or Esc closes")
+        self.words = Words(f"{title}: help (↑↓ scroll, Esc closes)", f"{text}\n\n{KEYS_TEXT}")
 
     def compose(self) -> ComposeResult:
-        with Vertical():
+        with VerticalScroll(can_focus=False):
             yield self.words
 
     def action_scroll(self, rows: int) -> None:
-        self.query_one(Vertical).scroll_relative(y=rows, animate=False)
+        self.query_one(VerticalScroll).scroll_relative(y=rows, animate=False)
 
 
 class PaletteDialog(Dialog):

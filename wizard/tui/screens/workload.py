@@ -12,6 +12,7 @@ from wizard.tui.screens.step import Step
 from wizard.tui.widgets.choice import ChoiceField
 from wizard.tui.widgets.field import TITLE_CELLS, Field
 from wizard.tui.widgets.painted import Painted
+from wizard.tui.widgets.reach import ReachChart
 from wizard.tui.widgets.slider import Slider
 
 PRESET = Question(
@@ -29,7 +30,7 @@ PRESET = Question(
 class CacheUse(Painted):
     """How much of the cache the stated workload takes: a bar, and what one more request costs."""
 
-    DEFAULT_CSS = "CacheUse { height: 3; }"
+    DEFAULT_CSS = "CacheUse { height: 2; }"
 
     def __init__(self) -> None:
         super().__init__(id="cache-use")
@@ -43,18 +44,15 @@ class CacheUse(Painted):
     def draw(self, width: int) -> list[Line]:
         plan = self.view.plan if self.view else None
         if plan is None or self.view is None or plan.feasibility.verdict == "wont_start":
-            return [
-                line((" Cache", "quiet")),
-                line((" " * (TITLE_CELLS + 1) + "none yet: vLLM would not start", "quiet")),
-            ]
+            words = "none: vLLM would not start like this" if plan is not None else ""
+            return [line(" " + "Cache".ljust(TITLE_CELLS), (words, "quiet"))]
         wanted = self.view.request.workload.concurrency
         held = plan.feasibility.concurrency_at_workload
         share = wanted / held if held > 0 else 1.0
         cells = width - TITLE_CELLS - 1 - 13
-        filled = min(round(share * cells), cells)
+        filled = min(max(round(share * cells), 1), cells)
         role = "cache" if share <= 1 else "bad"
         words = f"{share:.0%} used" if share <= 9.99 else "too much"
-        tokens = self.view.request.workload.prompt_tokens + self.view.request.workload.gen_tokens
         bar = spread(
             (
                 Span(" Cache".ljust(TITLE_CELLS + 1)),
@@ -68,7 +66,6 @@ class CacheUse(Painted):
         return [
             bar,
             line(indent, (f"{count(wanted)} of {count(held)} such requests at once", "quiet")),
-            line(indent, (f"each takes up to {count(tokens)} tokens", "quiet")),
         ]
 
 
@@ -101,8 +98,10 @@ and press Enter."""
             "workload.prefix_share",
         ):
             yield Slider(question(key))
-            yield Blank()
+        yield Blank()
         yield CacheUse()
+        yield Blank()
+        yield ReachChart(id="reach")
 
     def answer(self, field: Field, value: object) -> None:
         if self.showing:
@@ -129,6 +128,8 @@ and press Enter."""
             None,
         )
         self.query_one(CacheUse).show(view)
+        context = view.plan.feasibility.max_model_len if view.plan else 0
+        self.query_one(ReachChart).show(view.reach, context)
 
 
 class Blank(Painted):

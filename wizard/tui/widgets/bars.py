@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from textual import events
 
 from wizard.questions import STEPS
-from wizard.tui.lines import Line, Span, fit_middle, line, spread, width, wrap
+from wizard.tui.lines import Line, Span, fit_middle, line, spread, wrap
+from wizard.tui.lines import width as cells_of
 from wizard.tui.widgets.painted import Painted
 
 
@@ -38,7 +39,8 @@ class StepsBar(Painted):
                 spans.append(Span(f" {number} {title} ", "chip"))
             else:
                 spans += [Span(f" {number}", "accent"), Span(f" {title} ", "quiet")]
-        version = line((f"vLLM {self.version} " if self.version else "", "quiet"))
+        words = f"vLLM {self.version} " if self.version else ""
+        version = line((words if width >= cells_of(spans) + len(words) + 1 else "", "quiet"))
         return [
             spread(tuple(spans), version, width),
             line(" ", (fit_middle(self.subject, width - 2), "quiet")),
@@ -95,8 +97,8 @@ class KeyBar(Painted):
         used = 0
         for key, words in self.keys:
             pair = (Span(" " + key, "key"), Span(f" {words} ", "quiet"))
-            if used + width(pair) > cells:
+            if used + cells_of(pair) > cells:
                 break
             spans += pair
-            used += width(pair)
+            used += cells_of(pair)
         return [tuple(spans)]

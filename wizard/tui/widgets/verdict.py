@@ -14,12 +14,11 @@ from wizard.tui.outlook import (
     SIGNS,
     NoPlan,
     Outlook,
-    layout_words,
     memory_bar,
     memory_parts,
-    shortage_words,
 )
 from wizard.tui.widgets.painted import Painted
+from wizard.wording import layout_words, shortage_words
 
 MOST_FIXES = 9
 

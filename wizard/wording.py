@@ -1,0 +1,96 @@
+"""Words that both front ends use, so that a plan reads the same wherever it is shown."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from wizard.schemas.inputs import ModelInput, PlanRequest
+from wizard.schemas.outputs import GPUInfo, Plan, Verdict
+from wizard.text import gib, printable
+
+EXAMPLE_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
+"""What a first run starts from: small enough for most cards, known without network."""
+
+EXAMPLE_CARD = "H100 SXM5 80GB"
+"""The what-if card of a machine without GPUs."""
+
+VERDICTS: Mapping[Verdict, tuple[str, str]] = MappingProxyType(
+    {"fits": ("✓", "Fits"), "tight": ("!", "Tight"), "wont_start": ("✗", "Won't start")}
+)
+"""Sign and word of each verdict."""
+
+STARTERS = (
+    ("serve.sh", "./serve.sh"),
+    ("docker-compose.yaml", "docker compose up"),
+    ("compose.yaml", "docker compose up"),
+    ("docker-run.sh", "./docker-run.sh"),
+    ("docker.sh", "./docker.sh"),
+)
+"""How to start what was written, by file, the simplest way first."""
+
+
+def first_request() -> PlanRequest:
+    """What a first run starts from."""
+    return PlanRequest(model=ModelInput(model=EXAMPLE_MODEL))
+
+
+def machine_words(gpus: tuple[GPUInfo, ...], nodes: int) -> str:
+    """`2 × H100 SXM5 80GB`, and how many machines of that."""
+    if not gpus:
+        return "no GPU"
+    smallest = min(gpus, key=lambda gpu: gpu.memory_total_bytes)
+    name = printable(smallest.catalogue_name or smallest.name, 60)
+    words = f"{len(gpus)} × {name}"
+    return f"{nodes} machines of {words}" if nodes > 1 else words
+
+
+def request_words(request: PlanRequest) -> str:
+    """The model's name without its organisation, for a title."""
+    return printable(request.model.model.rstrip("/").rsplit("/", 1)[-1] or request.model.model, 80)
+
+
+def layout_words(plan: Plan) -> str:
+    """How the model is spread: `tp 2`, `tp 4 · pp 2`."""
+    config = plan.config
+    parts = [f"tp {config.tensor_parallel_size}"]
+    if config.pipeline_parallel_size > 1:
+        parts.append(f"pp {config.pipeline_parallel_size}")
+    if config.data_parallel_size > 1:
+        parts.append(f"dp {config.data_parallel_size}")
+    if plan.replicas > 1:
+        parts.append(f"×{plan.replicas}")
+    return " · ".join(parts)
+
+
+def shortage_words(plan: Plan) -> str:
+    """`short 5.1 GiB`, where memory is what is missing."""
+    lack = plan.feasibility.headroom_bytes
+    if plan.feasibility.verdict == "fits" or lack >= 0:
+        return ""
+    shown = gib(-lack)
+    return f"short {shown} GiB" if shown != "0.0" else ""
+
+
+def suggested_directory(request: PlanRequest) -> str:
+    """Where the files go unless somebody says otherwise: here, named after the model."""
+    name = request_words(request).lower()
+    safe = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in name)
+    return "./" + ("-".join(filter(None, safe.split("-")))[:60] or "vllm")
+
+
+def next_steps(directory: Path, names: Sequence[str]) -> tuple[str, str, str]:
+    """Three lines for the moment after writing: start it, see that it runs, measure it or come back."""
+    start = next((command for name, command in STARTERS if name in names), "")
+    measure = (
+        "./bench.sh    # measures the forecast"
+        if "bench.sh" in names
+        else "vllm-wizard-tui --profile profile.yaml    # reopens it"
+    )
+    return (
+        f"cd {shlex.quote(str(directory))}" + (f" && {start}" if start else ""),
+        "curl -s http://127.0.0.1:8000/v1/models    # is it up?",
+        measure,
+    )

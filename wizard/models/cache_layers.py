@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -42,7 +43,7 @@ class CacheLayer:
     """Owns an index that later layers share."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CacheModel:
     """All layers that keep a cache, and what the choice of attention kernels depends on."""
 
@@ -59,6 +60,11 @@ class CacheModel:
     image_prefix: bool
     """Images attend to themselves in both directions (PrefixLM), which few kernels can."""
     sparse: bool
+
+    @cached_property
+    def keeps_states(self) -> bool:
+        """Whether some layer keeps a recurrent state instead of a page per block of tokens."""
+        return any(layer.kind == "state" for layer in self.layers)
 
 
 _models: WeakKeyDictionary[ModelMetadata, CacheModel] = WeakKeyDictionary()

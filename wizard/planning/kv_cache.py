@@ -82,6 +82,7 @@ _layouts: WeakKeyDictionary[ModelMetadata, dict[Hashable, KVLayout]] = WeakKeyDi
 def kv_layout(launch: Launch) -> KVLayout:
     """The cache of one rank of the worst pipeline stage. Raises ConfigError for a config that can't be read."""
     known = _layouts.setdefault(launch.metadata, {})
+    model = cache_model(launch.metadata)
     config = launch.config
     key: Hashable = (
         launch.rules.number,
@@ -91,7 +92,7 @@ def kv_layout(launch: Launch) -> KVLayout:
         launch.dcp,
         launch.dtype,
         config.kv_cache_dtype,
-        0 if launch.prefix_caching else launch.max_model_len,
+        launch.max_model_len if model.keeps_states else 0,
         launch.num_speculative_tokens,
         launch.speculative_method,
         launch.prefix_caching,
@@ -106,7 +107,7 @@ def kv_layout(launch: Launch) -> KVLayout:
     if layout is None:
         if len(known) > 512:
             known.clear()
-        layout = known[key] = _layout(launch, cache_model(launch.metadata))
+        layout = known[key] = _layout(launch, model)
     in_flight = _in_flight(launch)
     if (layout.in_flight, layout.encoder_tokens) == (in_flight, launch.max_num_batched_tokens):
         return layout

@@ -132,6 +132,8 @@ def build_candidate(
     base = _base_config(request, metadata, gpus, layout, version)
     best: tuple[VLLMConfig, FeasibilityReport] | None = None
     for changes, why in _concessions(request, metadata, gpus, base, version, nvlink):
+        if best is not None and "quantization" not in changes and _too_heavy(best[1]):
+            continue
         config = base.model_copy(update=changes)
         config = _with_context(request, metadata, gpus, config, version, nvlink)
         config = config.model_copy(update={"explanations": {**config.explanations, **why}})
@@ -162,6 +164,11 @@ def build_candidate(
         nodes=request.hardware.nodes,
     )
     return Candidate(config, report, performance)
+
+
+def _too_heavy(report: FeasibilityReport) -> bool:
+    """The weights alone exceed the budget: no setting but lighter weights can help."""
+    return report.per_gpu.weights_bytes >= report.per_gpu.requested_bytes
 
 
 def _base_config(

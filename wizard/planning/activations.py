@@ -104,15 +104,15 @@ def keeps_moe_workspaces(launch: Launch) -> bool:
 def moe_workspace_bytes(launch: Launch) -> int:
     """Both GEMM workspaces of the fused-MoE kernel.
 
-    T x k x b x (max(Im / TP, h) + max(2 Im / TP, h)) with T the tokens of all data-parallel ranks that
+    T x k x b x (max(Im / TP, h) + max(2 Im / TP, h)) with T the tokens of all data-parallel ranks, which
     share the experts. Source: `fused_moe/modular_kernel.py`; additive and exact within 0.01 GiB on the logs
     of DeepSeek-V2-Lite and Llama-4 (0.19). MXFP4's Triton kernel needs none.
     """
     metadata = launch.metadata
     if not metadata.is_moe or launch.quantization == "mxfp4":
         return 0
-    tokens = launch.max_num_batched_tokens * (launch.dp if launch.ep else 1)
-    width = metadata.moe_intermediate_size // (1 if launch.ep else launch.tp)
+    tokens = launch.max_num_batched_tokens * launch.dp
+    width = metadata.moe_intermediate_size // (1 if launch.ep else launch.tp * launch.dp)
     hidden = metadata.hidden_size
     per_token = max(width, hidden) + max(2 * width, hidden)
     return tokens * metadata.num_experts_per_token * launch.dtype_bytes * per_token

@@ -56,9 +56,9 @@ LORA = Width(0.3, 0.1)
 """Slots are counted with the weights; the kernels' scratch is a guess."""
 
 QUANTISED_SHARE = 0.004
-"""Of the weights: what repacking and the allocator's rounding add (p90 of the logs)."""
-PLAIN_SHARE = 0.002
-"""Of the weights: the allocator's rounding."""
+"""Of the weights: what repacking adds (p90 of the logs)."""
+PLAIN_SHARE = 0.001
+"""Of the weights: small tensors that share a segment."""
 ESTIMATED_TOTAL_SHARE = 0.005
 """Of the GPU's total where it was derived by rule: 55-200 MiB on the cards with both totals known."""
 UNIFIED_SHARE = 0.03

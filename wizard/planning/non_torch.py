@@ -18,8 +18,8 @@ OLD_SINGLE_GPU_BYTES = 60 * MIB
 """Modules, JIT and handles that appear after the baseline on one GPU, before 0.11: 0.05-0.07 GiB (2 logs)."""
 SINGLE_GPU_BYTES = 133 * MIB
 """The same since 0.11: 0.13 GiB (9 logs on H100 of 0.11-0.17; A100 with 0.31)."""
-WORKSTATION_SINGLE_GPU_BYTES = 100 * MIB
-"""And on cards of capability 8.6, 8.9 and 12.0: 0.03-0.16 GiB (16 logs on RTX 3090, 4090, 5090)."""
+WORKSTATION_SINGLE_GPU_BYTES = 82 * MIB
+"""And on cards of capability 8.6, 8.9 and 12.0: 0.08 GiB, from 0.01 to 0.16 (16 logs on RTX 3090, 4090, 5090)."""
 HOPPER_SINGLE_GPU_BYTES = 256 * MIB
 """And on SM90 since 0.18: 0.25 GiB (0.24-0.26 on 35 logs of 0.19): FlashAttention 3's modules."""
 

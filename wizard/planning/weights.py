@@ -37,6 +37,7 @@ from wizard.models.storage import (
     linear_bytes,
 )
 from wizard.models.tree import module_tree
+from wizard.planning.allocator import unsplit_bytes
 from wizard.planning.launch import Launch
 
 ATTENTION_BUFFER_BYTES = 16
@@ -289,7 +290,7 @@ def _compute(model: _Model, layout: _Layout, launch: Launch) -> RankWeights:
             for dtype, amount in size.params.items():
                 total[dtype] += amount * count
             buffers += size.buffers * count
-            repacked += size.repacked * count
+            repacked += (size.repacked + unsplit_bytes(group.module, size.params)) * count
         if stage == 0:
             for group in model.towers:
                 size = encoder.sizes(group)
@@ -310,7 +311,7 @@ def _compute(model: _Model, layout: _Layout, launch: Launch) -> RankWeights:
                 continue
             total.update(size.params)
             buffers += size.buffers
-            repacked += size.repacked
+            repacked += size.repacked + unsplit_bytes(group.module, size.params)
         stages.append(
             StageWeights(sum(total.values()), dict(total), buffers + sum(rotary.values()), repacked)
         )

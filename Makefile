@@ -13,13 +13,13 @@ $(BIN)/.run: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
-$(BIN)/.dev: pyproject.toml | $(BIN)/.run
+$(BIN)/.dev: pyproject.toml requirements.lock | $(BIN)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --group dev
 	touch $@
 
 run: $(BIN)/.run  ## open the wizard (without a terminal: print the plan of an example)
-	@$(BIN)/vllm-wizard-tui $(ARGS)
+	@if [ -t 0 ] && [ -t 2 ]; then exec $(BIN)/vllm-wizard-tui $(ARGS); else exec $(BIN)/vllm-wizard-tui --example; fi
 
 test: $(BIN)/.run $(BIN)/.dev  ## run the tests
 	$(BIN)/python -m pytest -n auto $(ARGS)
@@ -36,6 +36,7 @@ types: $(BIN)/.run $(BIN)/.dev  ## strict types
 
 accuracy: $(BIN)/.run $(BIN)/.dev  ## predictions against real launches and measured runs
 	$(BIN)/python -m tests.accuracy $(ARGS)
+	$(BIN)/python -m tests.accuracy_perf
 
 bench: $(BIN)/.run $(BIN)/.dev  ## start-up, bytes per key and planner cost, beside bare Textual programs
 	$(BIN)/python -m tests.bench $(ARGS)
@@ -43,8 +44,9 @@ bench: $(BIN)/.run $(BIN)/.dev  ## start-up, bytes per key and planner cost, bes
 screenshots: $(BIN)/.run $(BIN)/.dev  ## render the five screens into screenshots/
 	$(BIN)/python -m tests.screenshots
 
-lock: $(BIN)/.run  ## write requirements.lock: the versions that development uses
-	$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --group dev pyproject.toml -o requirements.lock
+lock: $(BIN)/.dev  ## write requirements.lock: the versions that development uses
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --group dev pyproject.toml -o requirements.lock
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis

@@ -148,10 +148,15 @@ def _files(artifact: Artifact, common: Deployment) -> dict[str, str]:
     return {artifact.filename: result} if isinstance(result, str) else result
 
 
+def _usual(artifact: Artifact, common: Deployment) -> bool:
+    """Ticked by default; Ray takes the place of vLLM's own launcher where the version has none."""
+    return artifact.default or (artifact.key == "ray" and not native_launch(common))
+
+
 def chosen_artifacts(common: Deployment, emit: Sequence[str] | None) -> list[Artifact]:
     """The artifacts that `emit` asks for, in the table's order."""
     if emit is None:
-        return [artifact for artifact in ARTIFACTS if artifact.default and artifact.applies(common)]
+        return [artifact for artifact in ARTIFACTS if _usual(artifact, common) and artifact.applies(common)]
     wanted = {name.strip() for name in emit if name.strip()}
     if ALL in wanted:
         return [artifact for artifact in ARTIFACTS if artifact.applies(common)]

@@ -18,25 +18,25 @@ COMMENT_WIDTH = 110
 """Characters of a comment line before it is wrapped."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def shell_word(text: str) -> str:
     """One word of bash, whatever `text` holds.
 
-    Control characters are written as `$'...'`, so that a newline in a name doesn't break the layout of
-    the script and a carriage return survives editors.
+    What can't be seen (controls, line separators, direction marks) is written as the bytes `$'\\x..'`, so
+    that a newline in a name doesn't break the script's layout and a reader sees what is there.
     """
-    if not _CONTROL.search(text):
+    if text.isprintable():
         return shlex.quote(text)
-    escaped = "".join(_ansi_c(character) for character in text)
-    return f"$'{escaped}'"
+    return "$'" + "".join(_ansi_c(character) for character in text) + "'"
 
 
 def _ansi_c(character: str) -> str:
     if character in "\\'":
         return "\\" + character
-    return f"\\x{ord(character):02x}" if _CONTROL.match(character) else character
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
 def shell_words(words: Iterable[str]) -> str:
@@ -53,11 +53,18 @@ def shell_lines(first: Sequence[str], groups: Iterable[Sequence[str]], indent: s
 def systemd_word(text: str) -> str:
     """One word of a systemd command line (systemd.service(5), COMMAND LINES): % and $ doubled, C escapes."""
     text = text.replace("%", "%%").replace("$", "$$")
-    if _PLAIN.fullmatch(text.replace("$$", "").replace("%%", "") or "x") and text:
+    if _PLAIN.fullmatch(text.replace("$$", "")):
         return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    escaped = _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", escaped)
-    return f'"{escaped}"'
+    return '"' + "".join(_c_escape(character) for character in text) + '"'
+
+
+def _c_escape(character: str) -> str:
+    if character in '\\"':
+        return "\\" + character
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def systemd_value(text: str) -> str:
@@ -125,11 +132,22 @@ def to_yaml(document: Any) -> str:
             return super().increase_indent(flow, False)
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        style = "|" if value.count("\n") > 1 else None
+        seen = value.replace("\n", "").isprintable()
+        style = '"' if not seen else "|" if value.count("\n") > 1 else None
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
-    return yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110)
+    plain = _all_printable(document)
+    return yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=plain, width=110)
+
+
+def _all_printable(value: Any) -> bool:
+    """Whether every text in a document can be seen; where one can't, YAML escapes all that isn't ASCII."""
+    if isinstance(value, str):
+        return value.replace("\n", "").isprintable()
+    if isinstance(value, dict):
+        return all(_all_printable(item) for pair in value.items() for item in pair)
+    return all(_all_printable(item) for item in value) if isinstance(value, list) else True
 
 
 def to_json(document: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from wizard.errors import WizardError
+from wizard.render.escaping import to_yaml
 from wizard.schemas.inputs import PlanRequest
 from wizard.vllm.flag_values import cut
 
@@ -81,9 +82,7 @@ def _from_version_1(parts: Mapping[str, Any]) -> dict[str, Any]:
 
 def profile_text(request: PlanRequest, header: str = "") -> str:
     """The YAML text of a request, after comment lines."""
-    import yaml  # late: importing this module must not cost yaml
-
-    body = yaml.safe_dump(request_to_profile(request), sort_keys=False, allow_unicode=True, width=110)
+    body = to_yaml(request_to_profile(request))
     return f"{header}\n{body}" if header else body
 
 

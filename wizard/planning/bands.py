@@ -63,8 +63,8 @@ ESTIMATED_TOTAL_SHARE = 0.005
 """Of the GPU's total where it was derived by rule: 55-200 MiB on the cards with both totals known."""
 UNIFIED_SHARE = 0.03
 """Of the GPU's total where it is the system's memory: what counts as free moves with the page cache."""
-ROCM = Width(2.8, 0.5)
-"""ROCm, not calibrated: 10 logs of R9700, RX 9070 XT and MI300X."""
+ROCM_LOW_SHARE, ROCM_HIGH_SHARE = 0.07, 0.025
+"""Of the GPU's total on ROCm, not calibrated: 10 logs of R9700, RX 9070 XT and MI300X."""
 
 
 def kv_band_bytes(launch: Launch) -> tuple[int, int]:
@@ -80,7 +80,8 @@ def _accounting(launch: Launch) -> Width:
     """By version, runner and card."""
     rules = launch.rules
     if launch.gpu.vendor != "nvidia":
-        return ROCM
+        total = launch.gpu.memory_total_bytes / GIB
+        return Width(ROCM_LOW_SHARE * total, ROCM_HIGH_SHARE * total)
     if rules.number[:2] < (0, 11):
         return BEFORE_CALIBRATION
     if launch.v2_runner:

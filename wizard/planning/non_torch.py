@@ -74,15 +74,15 @@ DESKTOP_BYTES = int(1.25 * GIB)
 launch at 0.90 failed in the sampler's warm-up and one at 0.86 started."""
 DESKTOP_CLASSES = frozenset({"consumer", "laptop"})
 
-ROCM_BYTES = int(0.6 * GIB)
-"""hipBLASLt and Triton on ROCm took 0.1-3.5 GiB (10 logs of R9700, RX 9070 XT, MI300X): not calibrated, the
-band is wide."""
+ROCM_SHARE = 0.03
+"""Of the card, on ROCm: hipBLASLt and scratch memory grow with the compute units, as cards do (10 logs of R9700,
+RX 9070 XT and MI300X took 0-10 %): not calibrated, the band is wide."""
 
 
 def non_torch_bytes(launch: Launch) -> int:
     """Bytes taken outside torch between the baseline and the end of the profile run, on one GPU."""
     if launch.gpu.vendor == "amd":
-        return ROCM_BYTES
+        return int(ROCM_SHARE * launch.gpu.memory_total_bytes)
     if launch.tp > 1 and launch.nvlink:
         hidden = launch.metadata.hidden_size * launch.tp / 8192
         found = TENSOR_PARALLEL_BYTES + int(TENSOR_PARALLEL_HIDDEN_BYTES * hidden) + fusion_bytes(launch)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from wizard.errors import ConfigError
-from wizard.models.cache_layers import CacheModel, cache_model
+from wizard.models.cache_layers import CacheLayer, CacheModel, cache_model
 from wizard.models.context import DerivedLength
-from wizard.planning.kv_specs import attention_choice, attention_need, cache_dtype
+from wizard.models.quantization import method_name as declared_method
+from wizard.planning.kv_specs import COMPRESSED_BLOCK, attention_choice, attention_need, cache_dtype
 from wizard.planning.launch import FLOAT16_UNSAFE_TYPES, Launch
 from wizard.planning.weights import rank_weights
 from wizard.vllm import errors
-from wizard.vllm.kv_dtypes import ROCM_ONLY, quantized
+from wizard.vllm.kv_dtypes import TURBOQUANT_BITS, quantized
 from wizard.vllm.limits import ACTIVATION_DTYPES, METHODS, MIN_CAPABILITY, ONLINE_METHODS, method_name
 from wizard.vllm.registry import registry
 
@@ -110,7 +111,7 @@ def _context(launch: Launch) -> Refusal | None:
 
 def _quantization(launch: Launch) -> Refusal | None:
     asked = launch.config.quantization
-    declared = None if launch.online_quantization else launch.quantization
+    declared = checkpoint_method(launch) or None
     if asked is not None and method_name(asked) not in METHODS:
         return Refusal(
             "invalid_config",
@@ -130,6 +131,15 @@ def _quantization(launch: Launch) -> Refusal | None:
     return _quantization_on_gpu(launch)
 
 
+def checkpoint_method(launch: Launch) -> str:
+    """The checkpoint's own method under vLLM's name; empty where it is not quantised."""
+    metadata = launch.metadata
+    method = declared_method(metadata)
+    if method == "compressed-tensors" and metadata.architecture.startswith("KimiK3"):
+        return "mxfp4"
+    return method
+
+
 def _same_method(asked: str, declared: str) -> bool:
     asked, declared = method_name(asked), method_name(declared)
     if asked == declared or asked == "humming":
@@ -141,9 +151,9 @@ def _same_method(asked: str, declared: str) -> bool:
 
 
 def _quantization_on_gpu(launch: Launch) -> Refusal | None:
-    if launch.quantization is None:
+    method = checkpoint_method(launch) or method_name(launch.config.quantization or "")
+    if not method:
         return None
-    method = method_name(launch.quantization)
     current = launch.capability[0] * 10 + launch.capability[1]
     minimum = MIN_CAPABILITY.get(method, 0)
     if current < minimum:
@@ -242,12 +252,23 @@ def _cache_format(launch: Launch) -> Refusal | None:
         return Refusal("invalid_config", error, (("kv_cache_dtype", "auto"),))
     stored = cache_dtype(launch)
     model = cache_model(launch.metadata)
+    change = (("kv_cache_dtype", "fp8"),)
     if stored.startswith("nvfp4") and not stored.endswith("_ds_mla") and model.latent:
-        return Refusal("unsupported", errors.NVFP4_LATENT, (("kv_cache_dtype", "fp8"),))
-    if stored == "fp8_e5m2" and _has_cache_scales(launch):
-        return Refusal("unsupported", errors.E5M2_WITH_SCALES, (("kv_cache_dtype", "fp8"),))
-    if launch.config.disable_hybrid_kv_cache_manager and model.hybrid:
-        return Refusal("invalid_config", errors.UNPROMOTABLE, (("disable_hybrid_kv_cache_manager", False),))
+        return Refusal("unsupported", errors.NVFP4_LATENT, change)
+    kinds = {layer.kind for layer in model.layers}
+    if "compressed" in kinds and stored != "auto" and not stored.startswith("fp8"):
+        return Refusal("unsupported", errors.compressed_format(stored), change)
+    if stored in TURBOQUANT_BITS:
+        if model.hybrid and model.latent:
+            return Refusal("unsupported", errors.TURBOQUANT_NO_ATTENTION, (("kv_cache_dtype", "auto"),))
+        if "chunked" in kinds:
+            return Refusal("unsupported", errors.TURBOQUANT_CHUNKED, (("kv_cache_dtype", "auto"),))
+    if launch.config.disable_hybrid_kv_cache_manager and (model.hybrid or "compressed" in kinds):
+        error = errors.UNPROMOTABLE if model.hybrid else errors.COMPRESSED_HYBRID
+        return Refusal("invalid_config", error, (("disable_hybrid_kv_cache_manager", False),))
+    block = launch.config.block_size
+    if "compressed" in kinds and block is not None and block < COMPRESSED_BLOCK // 2:
+        return Refusal("invalid_config", errors.COMPRESSED_BLOCK, (("block_size", None),))
     return None
 
 
@@ -265,28 +286,55 @@ def _has_cache_scales(launch: Launch) -> bool:
 def _kernels(launch: Launch) -> Refusal | None:
     """Every kind of attention layer needs a backend that can serve it."""
     model = cache_model(launch.metadata)
-    if launch.gpu.vendor != "nvidia" or not model.layers:
+    attending = {layer_kind(layer): layer for layer in reversed(model.layers) if layer.kind != "state"}
+    if launch.gpu.vendor != "nvidia" or {layer.kind for layer in attending.values()} & OWN_KERNELS:
         return None
-    if {layer.kind for layer in model.layers} & {"compressed", "block_sparse"}:
-        return None
+    for layer in reversed(attending.values()):
+        found = _kernel(launch, model, layer)
+        if found is not None:
+            return found
+    if launch.dcp > 1 and any(layer.kind == "sliding" for layer in attending.values()):
+        return Refusal("unsupported", errors.DCP_WINDOW, (("decode_context_parallel_size", 1),))
+    if cache_dtype(launch) == "fp8_e5m2" and _has_cache_scales(launch):
+        return Refusal("unsupported", errors.E5M2_WITH_SCALES, (("kv_cache_dtype", "fp8"),))
+    return None
+
+
+OWN_KERNELS = frozenset({"compressed", "block_sparse"})
+"""Layers that bring their kernels along instead of choosing a backend."""
+
+
+def layer_kind(layer: CacheLayer) -> tuple[str, int, int]:
+    """What a choice of kernels can depend on."""
+    return layer.kind, layer.key_dim, layer.value_dim
+
+
+def _kernel(launch: Launch, model: CacheModel, layer: CacheLayer) -> Refusal | None:
     stored = cache_dtype(launch)
-    if stored in ROCM_ONLY:
-        return Refusal("unsupported", _no_backend(launch, model), (("kv_cache_dtype", "auto"),))
-    choice = attention_choice(launch, model)
-    if choice.backend is not None or not any(layer.kind != "state" for layer in model.layers):
-        return None
-    forced = launch.config.attention_backend
-    if forced:
-        error = errors.backend_refused(backend=forced.upper(), reason=choice.reasons[0][1])
-        return Refusal("unsupported", error, (("attention_backend", None),))
-    if launch.config.block_size is not None:
-        return Refusal("unsupported", _no_backend(launch, model), (("block_size", None),))
-    change = (("kv_cache_dtype", "auto"),) if quantized(stored) and launch.config.kv_cache_dtype else ()
-    return Refusal("unsupported", _no_backend(launch, model), change)
+    own = launch.config.kv_cache_dtype is not None and quantized(stored)
+    plain: tuple[tuple[str, Any], ...] = (("kv_cache_dtype", "auto"),) if own else ()
+    choice = attention_choice(launch, model, layer)
+    if choice.backend is None:
+        forced = launch.config.attention_backend
+        if forced:
+            error = errors.backend_refused(backend=forced.upper(), reason=choice.reasons[0][1])
+            return Refusal("unsupported", error, (("attention_backend", None),))
+        change = (("block_size", None),) if launch.config.block_size is not None else plain
+        return Refusal("unsupported", _no_backend(launch, model, layer), change)
+    name, major = choice.backend.name, launch.capability[0]
+    if name.endswith("_DIFFKV") and (stored in TURBOQUANT_BITS or stored.startswith("nvfp4")):
+        return Refusal("unsupported", errors.different_widths_triton(stored), plain)
+    if name == "FLASH_ATTN_DIFFKV" and quantized(stored) and (major != 9 or stored == "fp8_e5m2"):
+        return Refusal("unsupported", errors.different_widths(stored), plain)
+    if name.startswith("TRITON_ATTN") and stored.startswith("fp8") and launch.capability < (8, 9):
+        return Refusal(
+            "unsupported", errors.triton_fp8(gpu=launch.gpu.name, capability=launch.capability), plain
+        )
+    return None
 
 
-def _no_backend(launch: Launch, model: CacheModel) -> str:
-    need = attention_need(launch, model)
+def _no_backend(launch: Launch, model: CacheModel, layer: CacheLayer) -> str:
+    need = attention_need(launch, model, layer)
     return errors.no_attention_backend(
         head_size=need.head_dim,
         dtype=need.dtype,
@@ -294,7 +342,7 @@ def _no_backend(launch: Launch, model: CacheModel) -> str:
         block_size=need.block_size,
         latent=need.latent,
         sparse=need.sparse,
-        reasons=attention_choice(launch, model).reasons,
+        reasons=attention_choice(launch, model, layer).reasons,
     )
 
 

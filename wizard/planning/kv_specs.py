@@ -27,7 +27,7 @@ from wizard.vllm.attention_backends import (
     preferred_block,
     smallest_block,
 )
-from wizard.vllm.kv_dtypes import checkpoint_kv_dtype, element_bytes, head_bytes, latent_bytes, quantized
+from wizard.vllm.kv_dtypes import TURBOQUANT_BITS, checkpoint_kv_dtype, element_bytes, head_bytes, latent_bytes, quantized
 
 DEFAULT_BLOCK_SIZE = 16
 """Tokens, where the backend has no wish of its own (config/cache.py)."""
@@ -53,6 +53,8 @@ SPARSE_BLOCK = 128
 LATENT_HYBRID_BLOCK = 128
 """Blocks of hybrids with latent attention are multiples of this (platforms/interface.py)."""
 
+FLASHINFER_KEY_WIDTH = 128
+"""Key width of FlashInfer's gated delta net on Blackwell; Hopper's takes any."""
 FLASHINFER_CHECKPOINT_TOKENS = 64
 """FlashInfer's gated delta net leaves states at multiples of this (layers/mamba/gdn)."""
 
@@ -63,6 +65,9 @@ ONE_STATE_MODE = (0, 28, 0)
 """Since then every class uses `align` unless told otherwise."""
 STATE_CHECKPOINTS = (0, 29, 0)
 """Since then prefix caching keeps one more state, left behind in the middle of a prefill."""
+
+TURBOQUANT_KEPT_LAYERS = 2
+"""Layers at each end that TurboQuant doesn't compress (quantization/turboquant/config.py)."""
 
 FP8_ON_BLACKWELL = frozenset(
     {"GlmMoeDsaForCausalLM", "Glm5NextForCausalLM", "Glm5NextForConditionalGeneration"}
@@ -149,6 +154,7 @@ def attention_need(launch: Launch, model: CacheModel, layer: CacheLayer | None =
         sinks=sinks and not model.latent,
         image_prefix=model.image_prefix and not launch.config.language_model_only,
         softcap=text.has("attn_logit_softcapping"),
+        window=layer is not None and layer.kind == "sliding",
         dcp=launch.dcp,
         block_size=launch.config.block_size,
         nope_dim=text.int("qk_nope_head_dim", default=0),
@@ -250,6 +256,8 @@ def _block_size(
         return DEFAULT_BLOCK_SIZE
     typical = replace(need, head_dim=model.head_dim, value_dim=0) if not model.latent else need
     preferred = preferred_block(backend, typical, DEFAULT_BLOCK_SIZE)
+    if need.kv_dtype in TURBOQUANT_BITS and not model.hybrid:
+        return preferred * element_bytes("auto", launch.dtype)
     if any(layer.index_dim for layer in model.layers):
         return math.lcm(max(preferred, smallest_block(backend, need)), INDEX_BLOCK)
     return preferred
@@ -284,8 +292,20 @@ def _pages(setting: Setting, layer: CacheLayer, state_page: int) -> Iterator[Pag
 
 
 def _token_bytes(setting: Setting, layer: CacheLayer) -> int:
+    """Bytes of one token in one layer on one rank."""
     heads = rank_heads(layer.kv_heads, setting.tp)
-    return heads * head_bytes(setting.kv_dtype, setting.dtype, layer.key_dim, layer.value_dim)
+    if layer.kind == "block_sparse" or layer.key_dim != layer.value_dim:
+        return heads * (layer.key_dim + layer.value_dim) * element_bytes(setting.kv_dtype, setting.dtype)
+    return heads * head_bytes(_layer_dtype(setting, layer), setting.dtype, layer.key_dim, layer.value_dim)
+
+
+def _layer_dtype(setting: Setting, layer: CacheLayer) -> str:
+    """TurboQuant leaves the first and last layers of a dense model as they are."""
+    if setting.kv_dtype not in TURBOQUANT_BITS or setting.model.hybrid:
+        return setting.kv_dtype
+    kept = min(TURBOQUANT_KEPT_LAYERS, setting.model.num_layers // 2)
+    inside = kept <= layer.index < setting.model.num_layers - kept
+    return setting.kv_dtype if inside else "auto"
 
 
 def _head_page(setting: Setting, layer: CacheLayer, family: str) -> Page:
@@ -294,7 +314,7 @@ def _head_page(setting: Setting, layer: CacheLayer, family: str) -> Page:
         "chunked" if family == "chunked" else "full",
         setting.block_size,
         setting.block_size * _token_bytes(setting, layer),
-        (heads, layer.key_dim, layer.value_dim),
+        (heads, layer.key_dim, layer.value_dim, _layer_dtype(setting, layer)),
     )
 
 
@@ -410,7 +430,16 @@ def _checkpoints(setting: Setting, layer: CacheLayer) -> int:
         return 0
     if layer.state.kind == "mamba2":
         return 1
+    if layer.state.kind == "kda":
+        return 1 if _flash_kda(setting, layer.state.rows) else 0
     return 1 if layer.state.kind == "gdn" and checkpoint_tokens(setting) > 0 else 0
+
+
+def _flash_kda(setting: Setting, head_dim: int) -> bool:
+    """FlashKDA leaves states behind: head size 128, bfloat16, a bounded gate (models/kimi_k3/nvidia/kda.py)."""
+    part = setting.facts.part("linear_attn_config")
+    bounded = part is not None and part.has("gate_lower_bound")
+    return bounded and head_dim == 128 and setting.dtype == "bfloat16" and setting.launch.capability[0] in (9, 10, 12)
 
 
 def checkpoint_tokens(setting: Setting) -> int:
@@ -418,9 +447,12 @@ def checkpoint_tokens(setting: Setting) -> int:
     if setting.launch.rules.number < STATE_CHECKPOINTS:
         return 0
     kinds = {layer.state.kind for layer in setting.model.layers if layer.state is not None}
-    if kinds == {"gdn"}:
-        return FLASHINFER_CHECKPOINT_TOKENS if setting.launch.capability[0] in (9, 10) else 0
-    return 0
+    if kinds != {"gdn"} or setting.launch.metadata.architecture.startswith("OlmoHybrid"):
+        return 0
+    major = setting.launch.capability[0]
+    widths = {layer.state.columns for layer in setting.model.layers if layer.state is not None}
+    supported = major == 9 or (major in (10, 12) and widths == {FLASHINFER_KEY_WIDTH})
+    return FLASHINFER_CHECKPOINT_TOKENS if supported else 0
 
 
 def _state_bytes(setting: Setting, layer: CacheLayer) -> int:

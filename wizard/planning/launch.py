@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wizard.models.cache_layers import is_encoder
 from wizard.models.metadata import ModelMetadata
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
 from wizard.vllm.defaults import batch_defaults, keeps_states, uses_v2_runner
@@ -167,7 +168,8 @@ def resolve(
     speculative = config.speculative_config or {}
     speculative_tokens = speculative.get("num_speculative_tokens")
     num_speculative_tokens = speculative_tokens if isinstance(speculative_tokens, int) else 0
-    chunked_prefill = config.enable_chunked_prefill is not False and not pooling
+    whole_input = pooling and is_encoder(metadata)
+    chunked_prefill = config.enable_chunked_prefill is not False and not whole_input
     batch = batch_defaults(gpu, version_rules, performance_mode=config.performance_mode)
     max_num_batched_tokens = config.max_num_batched_tokens or batch.max_num_batched_tokens
     max_num_seqs = config.max_num_seqs or batch.max_num_seqs
@@ -179,7 +181,7 @@ def resolve(
         max_num_seqs = min(max_num_seqs, max_num_batched_tokens)
     async_scheduling = (
         version_rules.async_scheduling if config.async_scheduling is None else config.async_scheduling
-    ) and not pooling
+    ) and not whole_input
     method = speculative.get("method")
     speculative_method = method if isinstance(method, str) else None
     v2_runner = uses_v2_runner(
@@ -195,7 +197,7 @@ def resolve(
     prefix_caching = config.enable_prefix_caching
     if prefix_caching is None:
         hybrid = keeps_states(metadata.text)
-        prefix_caching = not pooling and (version_rules.hybrid_prefix_caching or not hybrid)
+        prefix_caching = not whole_input and (version_rules.hybrid_prefix_caching or not hybrid)
     return Launch(
         config=config,
         metadata=metadata,

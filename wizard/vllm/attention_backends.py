@@ -49,6 +49,7 @@ class AttentionNeed:
     per_head_scales: bool = False
     softcap: bool = False
     encoder: bool = False
+    window: bool = False
     dcp: int = 1
     block_size: int | None = None
     """As the user asked; `None`: the backend's choice."""
@@ -118,6 +119,7 @@ def _common(
     image_prefix: bool = False,
     per_head_scales: bool = False,
     encoder: bool = False,
+    dcp: bool = False,
 ) -> str | None:
     """The checks that every backend shares, in vLLM's order."""
     if need.dtype not in dtypes:
@@ -136,6 +138,8 @@ def _common(
         return "per-head quant scales not supported"
     if need.encoder and not encoder:
         return "attention type encoder_only not supported"
+    if need.dcp > 1 and not dcp:
+        return "DCP not supported"
     return None
 
 
@@ -159,6 +163,7 @@ def _flash_attn(need: AttentionNeed) -> str | None:
         image_prefix=four,
         per_head_scales=version >= 3,
         encoder=True,
+        dcp=True,
     )
     if reason or need.capability < (8, 0):
         return reason or "compute capability not supported"
@@ -187,6 +192,7 @@ def _flash_infer(need: AttentionNeed) -> str | None:
         dtypes=HALF_DTYPES,
         kv=PLAIN_KV | FP8_KV | {"fp8_e5m2"} | NVFP4_KV,
         sinks=major in (9, 10, 12),
+        dcp=True,
     )
     if reason or not (8, 0) <= need.capability <= (12, 1):
         return reason or "compute capability not supported"
@@ -214,9 +220,10 @@ def _flex(need: AttentionNeed) -> str | None:
 
 
 def _turboquant(need: AttentionNeed) -> str | None:
-    return _common(need, dtypes=HALF_DTYPES, kv=TURBOQUANT_KV, sinks=False) or _block_refused(
-        need, (16, 32, 64, 128)
-    )
+    reason = _common(need, dtypes=HALF_DTYPES, kv=TURBOQUANT_KV, sinks=False)
+    if reason is None and need.window:
+        reason = "sliding window not supported"
+    return reason or _block_refused(need, (16, 32, 64, 128))
 
 
 def _triton_flash(need: AttentionNeed) -> str | None:
@@ -258,8 +265,9 @@ def _latent(
     sizes: tuple[int, ...] = (16,),
     dtypes: frozenset[str] = HALF_DTYPES,
     sparse: bool = False,
+    dcp: bool = True,
 ) -> str | None:
-    reason = _common(need, dtypes=dtypes, kv=kv, latent=True, sparse=sparse, sinks=False)
+    reason = _common(need, dtypes=dtypes, kv=kv, latent=True, sparse=sparse, sinks=False, dcp=dcp)
     if reason is None and majors and need.capability[0] not in majors:
         reason = "compute capability not supported"
     return reason or _block_refused(need, sizes)
@@ -292,10 +300,7 @@ def _triton_mla(need: AttentionNeed) -> str | None:
 
 
 def _flash_attn_mla_sparse(need: AttentionNeed) -> str | None:
-    reason = _latent(need, majors=(9,), sizes=(64,), sparse=True)
-    if reason is None and need.dcp > 1:
-        return "FlashAttention MLA Sparse does not support DCP for now"
-    return reason
+    return _latent(need, majors=(9,), sizes=(64,), sparse=True, dcp=False)
 
 
 def _fa4_mla_sparse(need: AttentionNeed) -> str | None:
@@ -324,7 +329,7 @@ def _flash_infer_mla_sparse(need: AttentionNeed) -> str | None:
 
 def _flash_infer_mla_sparse_sm120(need: AttentionNeed) -> str | None:
     kv = FP8_KV | {"auto", "fp8_ds_mla"}
-    return _latent(need, majors=(12,), kv=kv, sizes=(64,), dtypes=frozenset({"bfloat16"}), sparse=True)
+    return _latent(need, majors=(12,), kv=kv, sizes=(64,), dtypes=frozenset({"bfloat16"}), sparse=True, dcp=False)
 
 
 def _flash_mla_sparse(need: AttentionNeed) -> str | None:

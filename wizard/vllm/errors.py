@@ -210,6 +210,23 @@ NVFP4_LATENT = (
 
 E5M2_WITH_SCALES = "fp8_e5m2 kv-cache is not supported with fp8 checkpoints."
 
+DCP_WINDOW = "DCP not support sliding window."
+
+COMPRESSED_BLOCK = "integer division or modulo by zero"
+"""DeepSeek-V4 with blocks too small for one compressed entry."""
+
+COMPRESSED_HYBRID = "MLAAttentionSpec.__init__() got an unexpected keyword argument 'bounded_replay'"
+"""DeepSeek-V4 without the hybrid cache manager (0.33)."""
+
+TURBOQUANT_CHUNKED = (
+    "Unknown TurboQuant cache dtype: 'auto'. Valid presets: turboquant_k8v4, turboquant_4bit_nc, "
+    "turboquant_k3v4_nc, turboquant_3bit_nc"
+)
+
+TURBOQUANT_NO_ATTENTION = (
+    "TurboQuant KV cache requires identifiable full-attention layers, but none were found in the hybrid model config."
+)
+
 UNPROMOTABLE = "Failed to promote local KV cache specs to one unified type."
 
 
@@ -278,3 +295,33 @@ def drafts_not_positive(count: int) -> str:
 
 def drafts_not_divisible(*, count: int, modules: int) -> str:
     return f"num_speculative_tokens:{count} must be divisible by n_predict={modules}"
+
+
+def triton_fp8(*, gpu: str, capability: tuple[int, int]) -> str:
+    """`v1/attention/backends/triton_attn.py`: no native fp8 before Ada."""
+    suggested = "bfloat16" if capability >= (8, 0) else "float16"
+    return (
+        f"FP8 KV cache is not supported by the Triton attention backend on {gpu} (compute capability "
+        f"{capability[0]}.{capability[1]}); native FP8 (fp8e4nv) requires SM89+. Re-run with "
+        f"--kv-cache-dtype {suggested}."
+    )
+
+
+def compressed_format(kv_dtype: str) -> str:
+    """`models/deepseek_v4/attention.py`: its packed rows hold fp8 alone."""
+    return (
+        f"DeepseekV4 fp8_ds_mla layout only supports fp8 kv-cache, got {kv_dtype}. Please set "
+        "`--kv-cache-dtype fp8` or select a backend that supports it."
+    )
+
+
+def different_widths(kv_dtype: str) -> str:
+    """Keys and values of different widths: FlashAttention has few such fp8 kernels."""
+    return f"FlashAttention does not support {kv_dtype} kv-cache on this device."
+
+
+def different_widths_triton(kv_dtype: str) -> str:
+    return (
+        "TritonAttentionDiffKVBackend supports only fp8/fp8_e4m3 quantized KV cache "
+        f"(got kv_cache_dtype={kv_dtype!r})."
+    )

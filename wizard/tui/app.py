@@ -11,11 +11,13 @@ import asyncio
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ValidationError
+from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -36,7 +38,7 @@ from wizard.text import charset, own_environment, printable
 from wizard.tui import theme
 from wizard.tui.facts import Facts
 from wizard.tui.keeper import Keeper
-from wizard.tui.messages import Detected, ModelRead, Reading, Searched, Written
+from wizard.tui.messages import Detected, ModelRead, NextKey, Reading, Searched, Written
 from wizard.tui.outlook import NoPlan, Outlook, View
 from wizard.tui.screens.frame import WizardScreen
 from wizard.tui.widgets.bars import Hint, StepsBar
@@ -50,6 +52,9 @@ if TYPE_CHECKING:
 
 SEARCH_AFTER_S = 0.15
 """Quiet seconds before fixes and alternatives are searched: longer than a key repeats."""
+
+CYCLES_PER_KEY = 24
+"""Turns of the event loop in which a key reaches its widget, bubbles up and takes effect: two for each level."""
 
 STEP_NAMES = tuple(name for name, _ in STEPS)
 
@@ -70,6 +75,8 @@ class WizardApp(App[int], inherit_bindings=False):
         Binding("ctrl+y", "redo", "Redo", show=False, priority=True),
         Binding("ctrl+f", "fixes", "Fixes", show=False, priority=True),
         Binding("f1", "guide", "Help", show=False, priority=True),
+        Binding("tab", "focus_next", "Next control", show=False, priority=True),
+        Binding("shift+tab", "focus_previous", "Previous control", show=False, priority=True),
     ]
 
     request: var[PlanRequest] = var(first_request, init=False)
@@ -96,6 +103,9 @@ class WizardApp(App[int], inherit_bindings=False):
         self.facts = Facts(self, engine)
         self.keeper = Keeper(self, store)
         self.writing = Writing(self)
+        self._keys: deque[events.Key] = deque()
+        self._key_in_flight = False
+        self._key_task: asyncio.Task[None] | None = None
         self.searching = False
         self.reach: Sequence[Reach] = ()
         self._found, self._given = found, request is not None
@@ -122,6 +132,34 @@ class WizardApp(App[int], inherit_bindings=False):
     def view(self) -> View:
         """Everything there is to show, as of now."""
         return View(self.request, self.outlook, self.facts.metadata, self.facts.machine, self.reach)
+
+    # -- keys, strictly one after the other
+
+    async def on_event(self, event: events.Event) -> None:
+        """Hands out keys one at a time, each after the one before it has had its effect.
+
+        Textual gives a key to whatever has focus when it arrives, and only then lets the key before it
+        bubble up to where focus or screen change. Over a slow link keys arrive in bursts.
+        """
+        if not isinstance(event, events.Key) or event.is_forwarded:
+            await super().on_event(event)
+            return
+        self._keys.append(event)
+        if not self._key_in_flight:
+            self._key_in_flight = True
+            self.post_message(NextKey())
+
+    async def on_next_key(self) -> None:
+        await super().on_event(self._keys.popleft())
+        self._key_task = asyncio.create_task(self._settle_key())
+
+    async def _settle_key(self) -> None:
+        for _ in range(CYCLES_PER_KEY):
+            await asyncio.sleep(0)
+        if self._keys:
+            self.post_message(NextKey())
+        else:
+            self._key_in_flight = False
 
     # -- start and end
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from wizard.models.metadata import ModelMetadata
 
 
+class NextKey(Message, bubble=False):
+    """The key before has had its effect; the next one may go."""
+
+
 @dataclass
 class Detected(Message):
     """Detection is through."""

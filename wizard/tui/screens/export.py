@@ -77,6 +77,7 @@ class Preview(Painted, can_focus=True):
         self.top = 0
         self.left = 0
 
+    keys = (("↑↓", "read"),)
     hint = "↑↓ and the page keys read the file, ←→ reach long lines, y copies it"
 
     def show(self, name: str, text: str) -> None:
@@ -154,8 +155,7 @@ A plan that won't start is not written: apply a fix first (f)."""
 
     @property
     def keys(self) -> Sequence[KeyHint]:
-        tick = (("Space", "tick"),) if self.screen.focused is self.files else ()
-        return (*tick, ("^s", "write"), ("y", "copy"))
+        return (("^s", "write"), ("y", "copy"))
 
     @property
     def files(self) -> RowList:

@@ -21,7 +21,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from wizard.tui.frugal import FrugalCompositor
-from wizard.tui.keyhints import key_hints
+from wizard.tui.keyhints import common_keys, own_keys
 from wizard.tui.screens.step import Step
 from wizard.tui.widgets.bars import Hint, KeyBar, StepsBar
 from wizard.tui.widgets.verdict import VerdictPane, VerdictStrip
@@ -130,8 +130,9 @@ class WizardScreen(Screen[None]):
 
     def show_keys(self) -> None:
         """The keys that matter now."""
-        own = self.step.keys if self.step is not None else ()
-        self.query_one(KeyBar).show(key_hints(self.focused, own, self.step_name, self.wizard.view))
+        of_step = self.step.keys if self.step is not None else ()
+        common = common_keys(of_step, self.step_name, self.wizard.view)
+        self.query_one(KeyBar).show(own_keys(self.focused), common)
 
     def on_resize(self, event: events.Resize) -> None:
         self.place_panes()

@@ -14,7 +14,6 @@ from wizard.answers import AnswerError, parse
 from wizard.questions import Choice, Question, question
 from wizard.schemas.outputs import GPUInfo
 from wizard.text import count, gib, printable
-from wizard.tui.keyhints import KeyHint
 from wizard.tui.lines import Line, Span, fit, line, wrap
 from wizard.tui.outlook import View
 from wizard.tui.screens.step import Step
@@ -92,7 +91,12 @@ Several machines need a fast network between them; the plan puts one pipeline st
     def compose(self) -> ComposeResult:
         yield ChoiceField(MACHINE)
         with Vertical(id="here"):
-            yield RowList(id="detected", empty="none found here", hint="Space ticks a GPU on or off")
+            yield RowList(
+                id="detected",
+                empty="none found here",
+                hint="Space ticks a GPU on or off",
+                keys=(("Space", "tick"),),
+            )
             yield MachineFacts()
         with Vertical(id="what-if"):
             yield SearchBox(
@@ -107,15 +111,6 @@ Several machines need a fast network between them; the plan puts one pipeline st
         yield Entry(question("hardware.used_gib"), placeholder="as found")
         yield Slider(question("hardware.nodes"))
         yield ChoiceField(question("hardware.interconnect"))
-
-    @property
-    def keys(self) -> Sequence[KeyHint]:
-        focused = self.screen.focused
-        if isinstance(focused, SearchBox):
-            return (("↑↓", "choose"),)
-        if focused is self.query_one("#detected"):
-            return (("Space", "tick"),)
-        return ()
 
     def answer(self, field: Field, value: object) -> None:
         if self.showing:

@@ -17,7 +17,6 @@ from wizard.questions import question
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
 from wizard.text import count, params, plural, printable
-from wizard.tui.keyhints import KeyHint
 from wizard.tui.lines import BLANK, Line, Span, fit, fit_middle, line, wrap
 from wizard.tui.messages import HubFound, Judged
 from wizard.tui.outlook import SIGNS, View
@@ -112,12 +111,6 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         yield Entry(question("model.revision"), placeholder="main")
         yield ChoiceField(question("model.quantization"))
         yield ChoiceField(question("model.dtype"))
-
-    @property
-    def keys(self) -> Sequence[KeyHint]:
-        if isinstance(self.screen.focused, SearchBox):
-            return (("↑↓", "choose"),)
-        return ()
 
     @property
     def box(self) -> SearchBox:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 from textual import on
@@ -12,7 +11,6 @@ from textual.containers import Horizontal
 from wizard.questions import question
 from wizard.schemas.outputs import Alternative, Plan
 from wizard.text import printable, short_count
-from wizard.tui.keyhints import KeyHint
 from wizard.tui.lines import Line, Span, fit, line
 from wizard.tui.outlook import SIGNS, View
 from wizard.tui.screens.step import Step
@@ -96,13 +94,12 @@ takes one over (u undoes that)."""
             yield TickField(question("policy.enforce_eager"))
         yield ChoiceField(question("policy.vllm_version"))
         yield TableHead(id="alternatives-head")
-        yield RowList(id="alternatives", empty="none differs enough to list")
-
-    @property
-    def keys(self) -> Sequence[KeyHint]:
-        if self.screen.focused is self.query_one("#alternatives"):
-            return (("Enter", "take this plan"),)
-        return ()
+        yield RowList(
+            id="alternatives",
+            empty="none differs enough to list",
+            hint="↑↓ shows why each plan is listed, Enter takes one over",
+            keys=(("Enter", "take it over"),),
+        )
 
     def show_view(self, view: View) -> None:
         super().show_view(view)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textual import events
 
 from wizard.questions import STEPS
-from wizard.tui.lines import Line, Span, fit_middle, line, spread, wrap
+from wizard.tui.lines import Line, Span, fit_line, fit_middle, line, spread, wrap
 from wizard.tui.lines import width as cells_of
 from wizard.tui.widgets.painted import Painted
 
@@ -84,21 +84,30 @@ class KeyBar(Painted):
 
     def __init__(self) -> None:
         super().__init__()
-        self.keys: Sequence[tuple[str, str]] = ()
+        self.own: Sequence[tuple[str, str]] = ()
+        self.common: Sequence[tuple[str, str]] = ()
 
-    def show(self, keys: Sequence[tuple[str, str]]) -> None:
-        """Shows (key, what it does) pairs, as many as fit, the first ones first."""
-        if keys != self.keys:
-            self.keys = keys
-            self.repaint()
+    def show(self, own: Sequence[tuple[str, str]], common: Sequence[tuple[str, str]]) -> None:
+        """Shows (key, what it does) pairs: the control's own in their place, then as many others as fit."""
+        self.own, self.common = own, common
+        self.repaint()
 
     def draw(self, cells: int) -> list[Line]:
-        spans: list[Span] = []
-        used = 0
-        for key, words in self.keys:
-            pair = (Span(" " + key, "key"), Span(f" {words} ", "quiet"))
+        own = fit_line(tuple(span for key in self.own for span in _pair(key)), OWN_CELLS)
+        spans = list(own)
+        used = OWN_CELLS
+        for key in self.common:
+            pair = _pair(key)
             if used + cells_of(pair) > cells:
                 break
             spans += pair
             used += cells_of(pair)
         return [tuple(spans)]
+
+
+OWN_CELLS = 21
+"""The place of the focused control's keys: `←→ change  0-9 type`."""
+
+
+def _pair(key: tuple[str, str]) -> Line:
+    return (Span(" " + key[0], "key"), Span(f" {key[1]} ", "quiet"))

@@ -22,6 +22,8 @@ class ChoiceField(Field):
         Binding("end", "end_of_scale(-1)", "Last answer", show=False),
     ]
 
+    keys = (("←→", "change"),)
+
     @property
     def labels(self) -> list[str]:
         """What each answer is called."""

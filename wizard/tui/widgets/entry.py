@@ -64,6 +64,8 @@ class SearchBox(TextBox):
         Binding("pagedown", "list('move_page(1)')", "Page down", show=False),
     ]
 
+    keys = (("↑↓", "choose"),)
+
     def __init__(self, rows: RowList, *, placeholder: str, hint: str, id: str) -> None:
         super().__init__(placeholder=placeholder, hint=hint, id=id)
         self.rows = rows

@@ -71,6 +71,7 @@ class RowList(Painted, can_focus=True):
         classes: str | None = None,
         empty: str = "Nothing here.",
         hint: str = "",
+        keys: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__(id=id, classes=classes)
         self.rows: Sequence[Row[Hashable]] = ()
@@ -79,6 +80,7 @@ class RowList(Painted, can_focus=True):
         self.top = 0
         self.empty = empty
         self.hint = hint
+        self.keys = keys
         self.lead = False
         """Draws the cursor although another widget (a search box) has focus and sends the keys here."""
 

@@ -32,6 +32,7 @@ class Slider(Field):
         Binding("delete,backspace", "no_answer", "No answer of my own", show=False),
     ]
 
+    keys = (("←→", "change"), ("0-9", "type"))
     typed: var[str] = var("", init=False)
     """Digits typed so far; empty when no number is being typed."""
 
@@ -147,7 +148,8 @@ class Slider(Field):
     def watch_typed(self) -> None:
         self.complaint = ""
         self.repaint()
-        self.ask_app("show_hint", self.hint)
+        if self.has_focus:
+            self.ask_app("show_hint", self.hint)
 
     def on_blur(self) -> None:
         self.typed = ""

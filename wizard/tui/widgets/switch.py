@@ -20,6 +20,8 @@ class TickField(Field):
         Binding("left,minus", "put(False)", "No", show=False),
     ]
 
+    keys = (("Space", "tick"),)
+
     def get_content_width(self, container: object, viewport: object) -> int:
         return len(self.asked.title) + 6
 

@@ -34,6 +34,8 @@ class VerdictPane(Painted, can_focus=False):
         *(Binding(str(n), f"apply({n})", f"Apply fix {n}", show=False) for n in range(1, MOST_FIXES + 1)),
     ]
 
+    keys = (("1-9", "apply one"), ("↑↓", "read"))
+
     class FixChosen(Message):
         """Fix number `index` (from 0) is to be applied."""
 

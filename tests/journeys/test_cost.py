@@ -1,0 +1,59 @@
+"""What a key costs over the wire: bytes, which are the same on every machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.journeys.conftest import Start
+
+pytestmark = pytest.mark.journey
+
+FIRST_FRAME_BYTES = 24_000
+SLIDER_BYTES = {(80, 24): 1200, (120, 40): 2000}
+TAB_BYTES = 600
+
+
+def test_the_first_frame_is_small(start: Start) -> None:
+    terminal = start("fresh")
+    terminal.wait_for("Fits")
+    terminal.settle(0.6)
+    assert len(terminal.output) <= FIRST_FRAME_BYTES
+
+
+def test_idle_costs_nothing(start: Start) -> None:
+    terminal = start("fresh")
+    terminal.wait_for("Fits")
+    terminal.settle(0.8)
+    assert terminal.settle(1.5) == 0
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+def test_a_slider_step_is_small_on_every_screen(start: Start, size: tuple[int, int]) -> None:
+    terminal = start("fresh", size=size)
+    terminal.wait_for("Fits")
+    terminal.press("3")
+    terminal.wait_for("Concurrency")
+    for _ in range(5):
+        terminal.cost("tab")
+        for key in ("right", "right", "left"):
+            assert terminal.cost(key, quiet_s=0.1) <= SLIDER_BYTES[size], terminal.text
+    terminal.press("shift+tab", "shift+tab", "shift+tab", "shift+tab", "shift+tab")
+    terminal.press("4")
+    terminal.wait_for("Utilisation")
+    for _ in range(7):
+        terminal.cost("tab")
+        for key in ("right", "right", "left"):
+            assert terminal.cost(key, quiet_s=0.1) <= SLIDER_BYTES[size], terminal.text
+
+
+@pytest.mark.parametrize(
+    ("number", "sight"),
+    [("1", "Revision"), ("2", "Machines"), ("3", "Concurrency"), ("4", "Utilisation"), ("5", "Directory")],
+)
+def test_tab_is_small_on_every_screen(start: Start, number: str, sight: str) -> None:
+    terminal = start("fresh")
+    terminal.wait_for("Fits")
+    terminal.press(number)
+    terminal.wait_for(sight)
+    terminal.settle(0.6)
+    assert max(terminal.cost("tab", quiet_s=0.1) for _ in range(14)) <= TAB_BYTES

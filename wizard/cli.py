@@ -278,7 +278,7 @@ def _version_to_plan_for(asked: str | None) -> str:
     from wizard.vllm.versions import NEWEST_KNOWN, parse_version
 
     if asked is None:
-        from wizard.hardware.preflight import installed_vllm_version
+        from wizard.hardware.installed import installed_vllm_version
 
         return installed_vllm_version() or NEWEST_KNOWN
     try:

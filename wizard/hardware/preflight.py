@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from wizard.hardware.detect import Machine
 from wizard.hardware.host import read_host
+from wizard.hardware.installed import installed_vllm_version
 from wizard.schemas.outputs import GIB, MIB
 
 State = Literal["ok", "warn", "fail"]
@@ -51,16 +50,6 @@ class Check:
     """What was found, one sentence."""
     advice: str = ""
     """What to do about it; empty when all is well."""
-
-
-def installed_vllm_version() -> str | None:
-    """X.Y.Z of the vLLM installed beside us, without its local part (`+cu129`); `None` where there is none."""
-    try:
-        told = version("vllm")
-    except PackageNotFoundError:
-        return None
-    release = re.match(r"\d+\.\d+(?:\.\d+)?", told)
-    return release.group() if release else None
 
 
 def checks(

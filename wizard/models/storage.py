@@ -225,6 +225,24 @@ def linear_bytes(scheme: Scheme, shard: Shard) -> Bytes:
     return LINEAR_STORAGE[scheme.kind](scheme, shard)
 
 
+def element_bits(scheme: Scheme, dtype: str) -> int:
+    """Bits of one stored element, scales apart."""
+    if scheme.kind == "none":
+        return 8 * DTYPE_BYTES[dtype]
+    return 8 if scheme.kind == "int4_unpacked" else scheme.bits
+
+
+def linear_tensors(scheme: Scheme, shard: Shard) -> tuple[int, ...]:
+    """Bytes of the tensors large enough to matter to an allocator: the weight itself."""
+    return (sum(shard.outputs) * shard.inputs * element_bits(scheme, shard.dtype) // 8,)
+
+
+def expert_tensors(scheme: Scheme, shard: ExpertShard) -> tuple[int, ...]:
+    """Likewise for a layer's experts: gate and up together, down."""
+    one = shard.count * shard.hidden * shard.intermediate * element_bits(scheme, shard.dtype) // 8
+    return shard.shards * one, one
+
+
 def _expert_elements(shard: ExpertShard) -> int:
     return shard.count * (shard.shards + 1) * shard.hidden * shard.intermediate
 

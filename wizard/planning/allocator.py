@@ -9,9 +9,6 @@ Source: PyTorch 2.x `c10/cuda/CUDACachingAllocator.cpp` (`kMinLargeAlloc`, `kRou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from wizard.models.modules import Experts, Module
 from wizard.schemas.outputs import MIB
 
 OWN_SEGMENT_BYTES = 10 * MIB
@@ -20,22 +17,8 @@ SEGMENT_MULTIPLE_BYTES = 2 * MIB
 LARGEST_UNSPLIT_BYTES = MIB
 
 
-def unsplit_bytes(module: Module, params: Mapping[str, int]) -> int:
-    """Bytes that stay unused behind the tensors of one module; `params` are its bytes by dtype on one rank.
-
-    Per dtype a module is one tensor; experts are two, w13 and w2.
-    """
-    return sum(_unsplit(size) for amount in params.values() for size in _tensors(module, amount))
-
-
-def _tensors(module: Module, amount: int) -> tuple[int, ...]:
-    if not isinstance(module, Experts):
-        return (amount,)
-    down = amount // (3 if module.gated else 2)
-    return (amount - down, down)
-
-
-def _unsplit(size: int) -> int:
+def unsplit_bytes(size: int) -> int:
+    """Bytes that stay unused behind one tensor of `size` bytes."""
     if size < OWN_SEGMENT_BYTES:
         return 0
     left = -size % SEGMENT_MULTIPLE_BYTES

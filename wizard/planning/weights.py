@@ -26,22 +26,13 @@ from wizard.models.modules import (
     Vocabulary,
 )
 from wizard.models.quantization import Quantization, Role, quantization_of
-from wizard.models.storage import (
-    DTYPE_BYTES,
-    PLAIN,
-    Bytes,
-    ExpertShard,
-    Scheme,
-    Shard,
-    expert_bytes,
-    linear_bytes,
-)
+from wizard.models.storage import PLAIN, Scheme
 from wizard.models.tree import module_tree
-from wizard.planning.allocator import unsplit_bytes
 from wizard.planning.launch import Launch
+from wizard.planning.sharding import Layout, Size, Sizer
 
-ATTENTION_BUFFER_BYTES = 16
-"""Four float32 scales per attention layer, quantised or not (layers/attention/attention.py)."""
+SWIZZLED_SCALES_FREED = (0, 25)
+"""Since when Triton's MXFP4 experts drop the scales of the checkpoint (fused_moe/oracle/mxfp4.py)."""
 
 CACHE_SIZE = 256
 """Rank layouts remembered per model; a planner tries a few dozen."""
@@ -55,11 +46,14 @@ class StageWeights:
     by_dtype: dict[str, int]
     buffer_bytes: int
     repacked_bytes: int
-    """What loading adds to it (negative: frees)."""
+    """What loading adds to it (negative: frees): kernels' own layouts and copies."""
+    slack_bytes: int
+    """What the allocator adds by rounding large tensors up."""
 
     @property
     def loaded_bytes(self) -> int:
-        return self.param_bytes + self.buffer_bytes + self.repacked_bytes
+        """What vLLM logs as `Model loading took`."""
+        return self.param_bytes + self.buffer_bytes + self.repacked_bytes + self.slack_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +85,6 @@ class RankWeights:
     def loaded_bytes(self) -> int:
         """Of the worst stage: what vLLM logs as `Model loading took`."""
         return max(self.stage_bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """How a rank cuts the model."""
-
-    tp: int
-    pp: int
-    expert_tp: int
-    ep: int
-    copies_shared: bool
-    """Sequence-parallel MoE: every TP rank keeps the shared experts whole."""
-    encoder_whole: bool
-    """`--mm-encoder-tp-mode data`."""
-    dtype: str
-    mxfp4_multiple: tuple[int, int]
-    """Hidden and intermediate sizes of MXFP4 experts are padded to multiples of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +133,10 @@ def rank_weights(launch: Launch) -> RankWeights:
     return result
 
 
-def _layout(launch: Launch) -> _Layout:
+def _layout(launch: Launch) -> Layout:
     group = launch.tp * launch.dp * launch.pcp
     parallel = launch.ep and group > 1
-    return _Layout(
+    return Layout(
         tp=launch.tp,
         pp=launch.pp,
         expert_tp=1 if parallel else group,
@@ -167,17 +144,9 @@ def _layout(launch: Launch) -> _Layout:
         copies_shared=parallel and launch.tp > 1 and launch.dp > 1,
         encoder_whole=launch.config.mm_encoder_tp_mode == "data",
         dtype=launch.dtype,
-        mxfp4_multiple=mxfp4_multiple(launch.capability),
+        capability=launch.capability,
+        keeps_swizzled_scales=launch.rules.number < SWIZZLED_SCALES_FREED,
     )
-
-
-def mxfp4_multiple(capability: tuple[int, int]) -> tuple[int, int]:
-    """(hidden, intermediate) multiples that the MXFP4 expert kernel of a GPU wants.
-
-    Source: vLLM 0.33 fused_moe/oracle/mxfp4.py `mxfp4_round_up_hidden_size_and_intermediate_size` and the
-    priority list above it: Triton on 9.0, TRT-LLM on 10.x, Marlin elsewhere.
-    """
-    return (1, 64) if capability[0] == 9 else (256, 128)
 
 
 def stage_ranges(layers: int, stages: int) -> tuple[tuple[int, int], ...]:
@@ -262,59 +231,30 @@ def _scheme(module: Module, prefix: str, quantization: Quantization | None) -> S
     return quantization.scheme(Names(name, parts), role)
 
 
-def _compute(model: _Model, layout: _Layout, launch: Launch) -> RankWeights:
-    refusals: list[str] = []
-    scheme = model.quantization
-    if scheme is not None and scheme.refusal and launch.rules.number >= scheme.refused_since:
-        refusals.append(scheme.refusal)
-    heads = launch.metadata.num_attention_heads
-    if heads % layout.tp:
-        refusals.append(
-            f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({layout.tp})."
-        )
-    sizer = _Sizer(layout, model.quantization, refusals)
+def _compute(model: _Model, layout: Layout, launch: Launch) -> RankWeights:
+    refusals = list(_refusals(model, layout, launch))
+    sizer = Sizer(layout, model.quantization, refusals)
     encoder_tp = 1 if layout.encoder_whole or model.tree.tower_heads % layout.tp else layout.tp
-    encoder = _Sizer(replace(layout, tp=encoder_tp), model.quantization, refusals)
-    sized = [(group, sizer.sizes(group)) for group in model.groups]
+    encoder = Sizer(replace(layout, tp=encoder_tp), model.quantization, refusals)
+    sized = [(group, sizer.size(group.module, group.scheme)) for group in model.groups]
+    towers = [(group, encoder.size(group.module, group.scheme)) for group in model.towers]
     stages = []
     for stage, (start, end) in enumerate(stage_ranges(model.tree.num_layers, layout.pp)):
-        total, buffers, repacked = Counter[str](), 0, 0
-        rotary: dict[Rotary, int] = {}
+        sum_of = _Sum()
         for group, size in sized:
-            count = bisect_left(group.indices, end) - bisect_left(group.indices, start)
-            if not count:
-                continue
-            if isinstance(group.module, Rotary):
-                rotary[group.module] = size.buffers
-                continue
-            for dtype, amount in size.params.items():
-                total[dtype] += amount * count
-            buffers += size.buffers * count
-            repacked += (size.repacked + unsplit_bytes(group.module, size.params)) * count
-        if stage == 0:
-            for group in model.towers:
-                size = encoder.sizes(group)
-                for dtype, amount in size.params.items():
-                    total[dtype] += amount * len(group.indices)
-                buffers += size.buffers * len(group.indices)
+            sum_of.add(group.module, size, bisect_left(group.indices, end) - bisect_left(group.indices, start))
         ends = [(group, sizer) for group in model.every]
         if stage == 0:
+            for group, size in towers:
+                sum_of.add(group.module, size, len(group.indices))
             ends += [(group, encoder if _is_encoder(group) else sizer) for group in model.first]
         if stage == layout.pp - 1:
             ends += [(group, sizer) for group in model.last]
             if stage > 0:
                 ends += [(group, sizer) for group in model.tied]
         for group, cutter in ends:
-            size = cutter.sizes(group)
-            if isinstance(group.module, Rotary):
-                rotary[group.module] = size.buffers
-                continue
-            total.update(size.params)
-            buffers += size.buffers
-            repacked += size.repacked + unsplit_bytes(group.module, size.params)
-        stages.append(
-            StageWeights(sum(total.values()), dict(total), buffers + sum(rotary.values()), repacked)
-        )
+            sum_of.add(group.module, cutter.size(group.module, group.scheme))
+        stages.append(sum_of.stage())
     return RankWeights(
         stages=tuple(stages),
         draft_bytes=0,
@@ -325,6 +265,46 @@ def _compute(model: _Model, layout: _Layout, launch: Launch) -> RankWeights:
     )
 
 
+def _refusals(model: _Model, layout: Layout, launch: Launch) -> Iterator[str]:
+    """What vLLM says before it builds anything."""
+    quantization = model.quantization
+    if quantization is not None and quantization.refusal and launch.rules.number >= quantization.refused_since:
+        yield quantization.refusal
+    heads = launch.metadata.num_attention_heads
+    if heads % layout.tp:
+        yield f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({layout.tp})."
+
+
+class _Sum:
+    """One stage, module by module; equal rotary tables count once."""
+
+    def __init__(self) -> None:
+        self.params: Counter[str] = Counter()
+        self.buffers = self.repacked = self.slack = 0
+        self.rotary: dict[Rotary, Size] = {}
+
+    def add(self, module: Module, size: Size, count: int = 1) -> None:
+        if isinstance(module, Rotary):
+            if count:
+                self.rotary[module] = size
+            return
+        for dtype, amount in size.params.items():
+            self.params[dtype] += amount * count
+        self.buffers += size.buffers * count
+        self.repacked += size.repacked * count
+        self.slack += size.slack * count
+
+    def stage(self) -> StageWeights:
+        params = +self.params
+        return StageWeights(
+            param_bytes=sum(params.values()),
+            by_dtype=dict(params),
+            buffer_bytes=self.buffers + sum(size.buffers for size in self.rotary.values()),
+            repacked_bytes=self.repacked,
+            slack_bytes=self.slack + sum(size.slack for size in self.rotary.values()),
+        )
+
+
 def _is_encoder(group: _Group) -> bool:
     """Of the encoder or its projector, not of the decoder."""
     return not isinstance(group.module, Vocabulary) and not getattr(group.module, "name", "").startswith(
@@ -332,156 +312,10 @@ def _is_encoder(group: _Group) -> bool:
     )
 
 
-def _largest_layer(sized: list[tuple[_Group, _Size]]) -> int:
+def _largest_layer(sized: list[tuple[_Group, Size]]) -> int:
     layers: Counter[int] = Counter()
     for group, size in sized:
         amount = sum(size.params.values())
         for index in group.indices:
             layers[index] += amount
     return max(layers.values(), default=0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Size:
-    params: Bytes
-    buffers: int = 0
-    repacked: int = 0
-
-
-class _Sizer:
-    """Cuts modules for one rank and sums what is stored."""
-
-    def __init__(self, layout: _Layout, quantization: Quantization | None, refusals: list[str]) -> None:
-        self.layout = layout
-        self.quantization = quantization
-        self.refusals = refusals
-
-    def sizes(self, group: _Group) -> _Size:
-        match group.module:
-            case Linear() as linear:
-                return _Size(self._linear(linear, group.scheme))
-            case Experts() as experts:
-                return self._experts(experts, group.scheme)
-            case Vocabulary() as vocabulary:
-                return _Size(self._vocabulary(vocabulary, group.scheme))
-            case Tensor() as tensor:
-                return self._tensor(tensor)
-            case CacheScales() as scales:
-                return self._cache_scales(scales)
-            case Rotary() as rotary:
-                return _Size(Counter(), rotary.rows * rotary.width * self._width(rotary.dtype))
-
-    def _width(self, dtype: str) -> int:
-        return DTYPE_BYTES[dtype or self.layout.dtype]
-
-    def _cut(self, size: int, parts: int) -> int:
-        """`size` over `parts` ranks; vLLM asserts that it divides."""
-        if size % parts:
-            self.refusals.append(f"{size} is not divisible by {parts}")
-            return -(-size // parts)
-        return size // parts
-
-    def _heads(self, size: int, heads: int) -> int:
-        """Keys or values of `heads` heads: cut by TP, copied when there are fewer heads than ranks."""
-        tp = self.layout.tp
-        if tp > heads:
-            if tp % heads:
-                self.refusals.append(f"{tp} is not divisible by {heads}")
-            return size // heads
-        return self._cut(heads, tp) * (size // heads)
-
-    def _linear(self, linear: Linear, scheme: Scheme) -> Bytes:
-        tp = self.layout.tp
-        if (linear.sequence_parallel and self.layout.copies_shared) or (
-            linear.uncut_if_packed and scheme.kind in ("gptq", "awq")
-        ):
-            tp = 1
-        inputs, outputs = linear.inputs, linear.outputs
-        if linear.split == "row":
-            inputs = self._cut(inputs, tp)
-        elif linear.split == "column":
-            cut = [self._cut(outputs[0], tp)]
-            heads = linear.heads or (0,) * len(outputs)
-            for width, count in zip(outputs[1:], heads[1:], strict=True):
-                cut.append(self._heads(width, count) if count else self._cut(width, tp))
-            outputs = tuple(cut)
-        if linear.whole_outputs:
-            outputs = (*outputs, linear.whole_outputs)
-        dtype = linear.dtype or self.layout.dtype
-        shard = Shard(inputs, outputs, linear.inputs, dtype)
-        if scheme.kind == "fp8_block":
-            self._check_blocks(linear, shard, scheme, tp)
-        total = linear_bytes(scheme, shard)
-        if linear.bias:
-            total[dtype] += sum(outputs) * DTYPE_BYTES[dtype]
-        return total
-
-    def _check_blocks(self, linear: Linear, shard: Shard, scheme: Scheme, tp: int) -> None:
-        """Source: vLLM 0.33 fp8_utils.py `validate_fp8_block_shape`."""
-        rows, columns = scheme.block
-        fused = len(shard.outputs) > 1 and linear.split != "whole"
-        if fused and any(width % rows for width in shard.outputs):
-            return
-        if tp > 1 and linear.split == "row" and shard.inputs % columns:
-            self.refusals.append(
-                f"Weight input_size_per_partition = {shard.inputs} is not divisible by weight quantization "
-                f"block_k = {columns}."
-            )
-        if tp > 1 and linear.split == "column":
-            for width in shard.outputs:
-                if width % rows:
-                    self.refusals.append(
-                        f"Weight output_partition_size = {width} is not divisible by weight quantization "
-                        f"block_n = {rows}."
-                    )
-
-    def _experts(self, experts: Experts, scheme: Scheme) -> _Size:
-        layout = self.layout
-        count = -(-experts.count // layout.ep)
-        hidden, intermediate = experts.hidden, self._cut(experts.intermediate, layout.expert_tp)
-        if scheme.kind == "mxfp4":
-            hidden_multiple, multiple = layout.mxfp4_multiple
-            hidden = -(-hidden // hidden_multiple) * hidden_multiple
-            intermediate = -(-intermediate // multiple) * multiple
-        shard = ExpertShard(
-            count=count,
-            hidden=hidden,
-            intermediate=intermediate,
-            gated=experts.gated,
-            bias=experts.bias,
-            dtype=layout.dtype,
-            tp=layout.tp,
-        )
-        buffers = 4 * experts.count if layout.ep > 1 else 0
-        return _Size(expert_bytes(scheme, shard), buffers)
-
-    def _vocabulary(self, vocabulary: Vocabulary, scheme: Scheme) -> Bytes:
-        padded = -(-vocabulary.rows // vocabulary.padding) * vocabulary.padding
-        rows = self._cut(padded, self.layout.tp)
-        dtype = vocabulary.dtype or self.layout.dtype
-        total = linear_bytes(scheme, Shard(vocabulary.width, (rows,), vocabulary.width, dtype))
-        if vocabulary.bias:
-            total[dtype] += rows * DTYPE_BYTES[dtype]
-        return total
-
-    def _tensor(self, tensor: Tensor) -> _Size:
-        elements = tensor.elements
-        if tensor.kv_heads:
-            elements = self._heads(elements, tensor.kv_heads)
-        elif tensor.split:
-            elements = self._cut(elements, self.layout.tp)
-        dtype = tensor.dtype or self.layout.dtype
-        size = elements * DTYPE_BYTES[dtype]
-        if tensor.buffer:
-            return _Size(Counter(), size, -size if tensor.alias else 0)
-        return _Size(Counter({dtype: size}))
-
-    def _cache_scales(self, scales: CacheScales) -> _Size:
-        quantization, dtype = self.quantization, self.layout.dtype
-        kind = quantization.cache_scales if quantization else ""
-        if not kind or quantization is None or (scales.latent and not quantization.latent_scales):
-            return _Size(Counter(), ATTENTION_BUFFER_BYTES)
-        width = DTYPE_BYTES[dtype]
-        if kind == "scalars":
-            return _Size(Counter({dtype: 4 * width}), ATTENTION_BUFFER_BYTES)
-        return _Size(Counter({"float32": 12, dtype: 3 * width}), ATTENTION_BUFFER_BYTES)

@@ -181,8 +181,8 @@ seq {requests} | xargs -P {workload.concurrency} -I '{{}}' curl --silent --show-
   --output "$work/{{}}.json" --write-out '%{{http_code}}\\n' "$base_url{path}" > "$work/codes"
 ended="$(date +%s.%N)"
 failed="$(grep -vc '^200$' "$work/codes" || true)"
-tokens="$(cat "$work"/[0-9]*.json | grep -o '"{counted}": *[0-9]*' | grep -o '[0-9]*$' \\
-  | awk '{{ sum += $1 }} END {{ print sum + 0 }}')"
+tokens="$(cat "$work"/[0-9]*.json | {{ grep -o '"{counted}": *[0-9]*' || true; }} \\
+  | awk -F ': *' '{{ sum += $2 }} END {{ print sum + 0 }}')"
 awk -v tokens="$tokens" -v started="$started" -v ended="$ended" -v failed="$failed" 'BEGIN {{
   seconds = ended - started
   printf "{requests} requests (%d failed), %d tokens in %.1f s: %.1f tokens/s, %.2f requests/s\\n", \\

@@ -214,7 +214,7 @@ class Planner:
         if request.policy.vllm_version is not None:
             return request.policy.vllm_version
         if self._version is None:
-            from wizard.hardware.preflight import installed_vllm_version
+            from wizard.hardware.installed import installed_vllm_version
             from wizard.vllm.versions import NEWEST_KNOWN
 
             self._version = installed_vllm_version() or NEWEST_KNOWN

@@ -60,6 +60,9 @@ class CacheModel:
     image_prefix: bool
     """Images attend to themselves in both directions (PrefixLM), which few kernels can."""
     sparse: bool
+    """Latent attention over chosen tokens (DSA)."""
+    shared: tuple[tuple[int, int], ...] = ()
+    """(layer, the earlier layer whose cache it reads)."""
 
     @cached_property
     def keeps_states(self) -> bool:
@@ -169,12 +172,15 @@ def _read(metadata: ModelMetadata) -> CacheModel:
         num_layers=total,
         query_heads=heads,
         kv_heads=metadata.num_key_value_heads,
-        head_dim=latent_width(facts) if latent else max(metadata.head_dim, facts.int("global_head_dim", default=0)),
+        head_dim=latent_width(facts)
+        if latent
+        else max(metadata.head_dim, facts.int("global_head_dim", default=0)),
         latent=latent,
         hybrid=any(layer.kind == "state" for layer in layers)
         and any(layer.kind != "state" for layer in layers),
         image_prefix=_image_prefix(metadata),
         sparse=latent and facts.has("index_topk"),
+        shared=tuple(_shared(facts, kinds, total)),
     )
 
 
@@ -352,6 +358,18 @@ def _no_op(facts: Facts, index: int) -> bool:
 def _shares(facts: Facts, index: int, total: int) -> bool:
     """Gemma 3n and 4: the last layers read an earlier layer's cache."""
     return index >= total - facts.int("num_kv_shared_layers", default=0) > 0
+
+
+def _shared(facts: Facts, kinds: Sequence[str] | None, total: int) -> Iterator[tuple[int, int]]:
+    """Each sharing layer with the last earlier one of its kind that has a cache of its own."""
+    first = total - facts.int("num_kv_shared_layers", default=0)
+    if first >= total or first <= 0:
+        return
+    last = {kinds[index] if kinds is not None else "": index for index in range(first)}
+    for index in range(first, total):
+        word = kinds[index] if kinds is not None else ""
+        if word in last:
+            yield index, last[word]
 
 
 def _geometry(metadata: ModelMetadata, facts: Facts, layer: CacheLayer) -> CacheLayer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +20,7 @@ def integer(config: Mapping[str, Any], *names: str, default: int | None = None, 
         value = config.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             raise ConfigError(f"config.json: {name} must be a whole number, not {short(value)}.")
         if not low <= value <= LARGEST_DIMENSION:
             raise ConfigError(f"config.json: {name} is {short(value)}, out of any model's range.")

@@ -163,7 +163,9 @@ def metadata_from_config(
     text = with_class_defaults(nested, text_type)
     hidden_size = integer(text, "hidden_size", "n_embd", "d_model", low=1)
     heads = integer(text, "num_attention_heads", "n_head", "num_heads", default=0)
-    head_dim = integer(text, "head_dim", "hidden_size_per_head", "attention_head_dim", "kv_channels", default=0)
+    head_dim = integer(
+        text, "head_dim", "hidden_size_per_head", "attention_head_dim", "kv_channels", default=0
+    )
     return ModelMetadata(
         model=model,
         source=source,

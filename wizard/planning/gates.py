@@ -6,6 +6,7 @@ Sources: vLLM 0.33 `config/model.py`, `config/scheduler.py`, `config/parallel.py
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,10 +14,11 @@ from typing import Any, Literal
 from wizard.errors import ConfigError
 from wizard.models.cache_layers import CacheLayer, CacheModel, cache_model
 from wizard.models.context import DerivedLength
+from wizard.models.drafts import draft_modules, predicts_tokens
 from wizard.models.quantization import method_name as declared_method
 from wizard.planning.kv_specs import COMPRESSED_BLOCK, attention_choice, attention_need, cache_dtype
 from wizard.planning.launch import FLOAT16_UNSAFE_TYPES, Launch
-from wizard.planning.weights import rank_weights
+from wizard.planning.weights import rank_weights, stage_ranges
 from wizard.vllm import errors
 from wizard.vllm.kv_dtypes import TURBOQUANT_BITS, quantized
 from wizard.vllm.limits import ACTIVATION_DTYPES, METHODS, MIN_CAPABILITY, ONLINE_METHODS, method_name
@@ -57,17 +59,26 @@ def _known_model(launch: Launch) -> Refusal | None:
         if not custom:
             return Refusal("unsupported", errors.model_type_unknown(metadata.model_type))
         if not launch.config.trust_remote_code:
-            return Refusal("invalid_config", errors.custom_code(metadata.model), (("trust_remote_code", True),))
+            return Refusal(
+                "invalid_config", errors.custom_code(metadata.model), (("trust_remote_code", True),)
+            )
     if last is not None:
-        return Refusal("unsupported", errors.architecture_removed(architecture=architecture, last_version=last))
+        return Refusal(
+            "unsupported", errors.architecture_removed(architecture=architecture, last_version=last)
+        )
     if launch.rules.number < known.number:
         return None
     if architecture in known.plugins:
         return Refusal(
-            "unsupported", errors.architecture_plugin(architecture=architecture, url=known.plugins[architecture])
+            "unsupported",
+            errors.architecture_plugin(architecture=architecture, url=known.plugins[architecture]),
         )
     supported = known.architectures | known.transformers
-    if not custom and launch.rules.known and not supported.intersection([architecture, *_architectures(metadata.config)]):
+    if (
+        not custom
+        and launch.rules.known
+        and not supported.intersection([architecture, *_architectures(metadata.config)])
+    ):
         return Refusal("unsupported", errors.architecture_unknown([architecture]))
     return None
 
@@ -126,7 +137,9 @@ def _quantization(launch: Launch) -> Refusal | None:
         )
     if asked is not None and declared is None and method_name(asked) not in ONLINE_METHODS:
         return Refusal(
-            "invalid_config", f"Cannot find the config file for {method_name(asked)}", (("quantization", None),)
+            "invalid_config",
+            f"Cannot find the config file for {method_name(asked)}",
+            (("quantization", None),),
         )
     return _quantization_on_gpu(launch)
 
@@ -182,7 +195,9 @@ def _ranks(launch: Launch) -> Refusal | None:
     world = launch.tp * launch.pp * launch.pcp
     elsewhere = config.nnodes > 1 or config.distributed_executor_backend == "ray"
     if world * launch.dp > launch.gpus_per_node and not elsewhere:
-        error = errors.world_size(world=world if launch.dp == 1 else world * launch.dp, gpus=launch.gpus_per_node)
+        error = errors.world_size(
+            world=world if launch.dp == 1 else world * launch.dp, gpus=launch.gpus_per_node
+        )
         return Refusal("invalid_config", error, (("tensor_parallel_size", 1),))
     heads = launch.metadata.num_attention_heads
     if heads and heads % launch.tp:
@@ -193,7 +208,20 @@ def _ranks(launch: Launch) -> Refusal | None:
         return Refusal("invalid_config", errors.NO_EXPERTS, (("enable_expert_parallel", False),))
     if launch.pp > 1 and launch.metadata.architecture in registry().without_pipeline:
         return Refusal("unsupported", errors.NO_PIPELINE, (("pipeline_parallel_size", 1),))
-    return _decode_context(launch)
+    return _decode_context(launch) or _shared_caches(launch)
+
+
+def _shared_caches(launch: Launch) -> Refusal | None:
+    """A layer that reads another's cache must be on its pipeline stage."""
+    model = cache_model(launch.metadata)
+    if launch.pp == 1 or not model.shared:
+        return None
+    starts = [first for first, _ in stage_ranges(model.num_layers, launch.pp)]
+    for layer, target in model.shared:
+        if bisect_right(starts, layer) != bisect_right(starts, target):
+            error = errors.sharing_across_stages(layer=layer, target=target)
+            return Refusal("unsupported", error, (("pipeline_parallel_size", 1),))
+    return None
 
 
 def _decode_context(launch: Launch) -> Refusal | None:
@@ -209,9 +237,13 @@ def _decode_context(launch: Launch) -> Refusal | None:
         return None
     kv_heads = max(1, model.kv_heads)
     if tp <= kv_heads:
-        return Refusal("invalid_config", errors.dcp_needs_more_tp(tensor_parallel_size=tp, kv_heads=kv_heads), change)
+        return Refusal(
+            "invalid_config", errors.dcp_needs_more_tp(tensor_parallel_size=tp, kv_heads=kv_heads), change
+        )
     if dcp > tp // kv_heads:
-        error = errors.dcp_too_large(dcp=dcp, largest=tp // kv_heads, tensor_parallel_size=tp, kv_heads=kv_heads)
+        error = errors.dcp_too_large(
+            dcp=dcp, largest=tp // kv_heads, tensor_parallel_size=tp, kv_heads=kv_heads
+        )
         return Refusal("invalid_config", error, (("decode_context_parallel_size", tp // kv_heads),))
     queries = model.query_heads // kv_heads
     if queries % dcp:
@@ -227,22 +259,17 @@ def _speculative(launch: Launch) -> Refusal | None:
     if isinstance(count, int) and not isinstance(count, bool):
         if count <= 0:
             change = ({**asked, "num_speculative_tokens": 1},)
-            return Refusal("invalid_config", errors.drafts_not_positive(count), (("speculative_config", change[0]),))
-        modules = _draft_modules(launch)
+            return Refusal(
+                "invalid_config", errors.drafts_not_positive(count), (("speculative_config", change[0]),)
+            )
+        modules = draft_modules(launch.metadata)
         if launch.speculative_method == "mtp" and modules and count > modules and count % modules:
             error = errors.drafts_not_divisible(count=count, modules=modules)
             fitting = {**asked, "num_speculative_tokens": count // modules * modules}
             return Refusal("invalid_config", error, (("speculative_config", fitting),))
+    if launch.speculative_method == "mtp" and not asked.get("model") and not predicts_tokens(launch.metadata):
+        return Refusal("unsupported", errors.NO_DRAFT_MODULES, (("speculative_config", None),))
     return None
-
-
-def _draft_modules(launch: Launch) -> int:
-    """Multi-token-prediction modules of the checkpoint; 0 where it says nothing."""
-    for name in ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules"):
-        value = launch.metadata.text.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-    return 0
 
 
 def _cache_format(launch: Launch) -> Refusal | None:

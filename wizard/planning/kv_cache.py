@@ -52,7 +52,9 @@ class KVLayout:
     dcp: int
 
     def horizon(self, length: int) -> Horizon:
-        return Horizon(length=length, in_flight=self.in_flight, encoder_tokens=self.encoder_tokens, dcp=self.dcp)
+        return Horizon(
+            length=length, in_flight=self.in_flight, encoder_tokens=self.encoder_tokens, dcp=self.dcp
+        )
 
     def pages_per_request(self, length: int) -> int:
         """Blocks that one request of `length` tokens holds, as the capacity line counts them."""
@@ -157,7 +159,7 @@ def kv_report(launch: Launch, available_bytes: int) -> KVCacheReport:
     """What vLLM prints about a cache of `available_bytes` per GPU."""
     layout = kv_layout(launch)
     length = launch.max_model_len
-    if not layout.groups:
+    if not layout.bytes_per_block:
         return KVCacheReport(
             block_size=layout.block_size,
             bytes_per_block=0,
@@ -215,7 +217,7 @@ def longest(layout: KVLayout, usable_bytes: int, limit: int) -> int:
 def concurrency_for(launch: Launch, available_bytes: int, tokens_per_request: int) -> float:
     """Requests of `tokens_per_request` that `available_bytes` per GPU hold at once, windows and states counted."""
     layout = kv_layout(launch)
-    if not layout.groups:
+    if not layout.bytes_per_block:
         return float(launch.max_num_seqs)
     blocks = max(0, available_bytes // layout.bytes_per_block - 1)
     in_flight = min(layout.in_flight, max(tokens_per_request, 1))

@@ -154,7 +154,11 @@ def _packed_groups(layers: Sequence[PagedLayer]) -> tuple[Group, ...]:
     counted = [(bucket, Counter(layer.page.bytes for layer in bucket)) for bucket in buckets]
     balanced = [len(set(sizes.values())) == 1 for _, sizes in counted]
     least = max(
-        (max(sizes.values()) for (_, sizes), even in zip(counted, balanced, strict=True) if even and len(sizes) > 1),
+        (
+            max(sizes.values())
+            for (_, sizes), even in zip(counted, balanced, strict=True)
+            if even and len(sizes) > 1
+        ),
         default=0,
     )
     repeats = None

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from wizard.models.cache_layers import CacheLayer, CacheModel
+from wizard.models.drafts import draft_layers
 from wizard.models.facts import Facts
 from wizard.planning.kv_groups import PagedLayer
 from wizard.planning.kv_pages import Page, ceil_div, round_up
@@ -27,7 +28,14 @@ from wizard.vllm.attention_backends import (
     preferred_block,
     smallest_block,
 )
-from wizard.vllm.kv_dtypes import TURBOQUANT_BITS, checkpoint_kv_dtype, element_bytes, head_bytes, latent_bytes, quantized
+from wizard.vllm.kv_dtypes import (
+    TURBOQUANT_BITS,
+    checkpoint_kv_dtype,
+    element_bytes,
+    head_bytes,
+    latent_bytes,
+    quantized,
+)
 
 DEFAULT_BLOCK_SIZE = 16
 """Tokens, where the backend has no wish of its own (config/cache.py)."""
@@ -124,7 +132,12 @@ def cache_dtype(launch: Launch) -> str:
     if asked != "auto":
         return asked
     declared = checkpoint_kv_dtype(metadata.quantization_config, latent=metadata.is_mla)
-    if declared == "auto" and metadata.architecture in FP8_ON_BLACKWELL and launch.capability[0] == 10 and sparse:
+    if (
+        declared == "auto"
+        and metadata.architecture in FP8_ON_BLACKWELL
+        and launch.capability[0] == 10
+        and sparse
+    ):
         return "fp8_e4m3"
     return declared
 
@@ -217,14 +230,21 @@ def cache_plan(launch: Launch, model: CacheModel) -> CachePlan:
     if model.hybrid:
         block, state_page = _aligned(setting)
         setting = replace(setting, block_size=block)
+    drafts = draft_layers(launch.metadata, model, launch.speculative_method, launch.config.speculative_config)
     layers = tuple(
-        PagedLayer(layer.index, page) for layer in model.layers for page in _pages(setting, layer, state_page)
+        PagedLayer(layer.index, page)
+        for layer in (*model.layers, *drafts)
+        for page in _pages(setting, layer, state_page)
     )
     return CachePlan(
         layers=layers,
         block_size=setting.block_size,
         packed="compressed" in kinds,
-        backend="FLASHMLA_SPARSE_DSV4" if "compressed" in kinds else choice.backend.name if choice.backend else "",
+        backend="FLASHMLA_SPARSE_DSV4"
+        if "compressed" in kinds
+        else choice.backend.name
+        if choice.backend
+        else "",
         kv_dtype=kv_dtype,
     )
 
@@ -324,7 +344,11 @@ def _sliding_page(setting: Setting, layer: CacheLayer) -> Page:
     block = setting.block_size
     if setting.backend is not None:
         need = replace(
-            setting.need, head_dim=layer.key_dim, value_dim=layer.value_dim, kv_heads=layer.kv_heads, block_size=None
+            setting.need,
+            head_dim=layer.key_dim,
+            value_dim=layer.value_dim,
+            kv_heads=layer.kv_heads,
+            block_size=None,
         )
         block = largest_block_within(setting.backend, need, setting.block_size)
     heads = rank_heads(layer.kv_heads, setting.tp)
@@ -379,14 +403,23 @@ def _compressed_pages(layer: CacheLayer) -> Iterator[Page]:
     overlap = 2 if layer.ratio == 4 else 1
     widths = [layer.key_dim] + ([layer.index_dim] if layer.index_dim else [])
     yield aligned(
-        "full", COMPRESSED_BLOCK, COMPRESSED_BLOCK // layer.ratio * COMPRESSED_ENTRY_BYTES, "entries", layer.ratio
+        "full",
+        COMPRESSED_BLOCK,
+        COMPRESSED_BLOCK // layer.ratio * COMPRESSED_ENTRY_BYTES,
+        "entries",
+        layer.ratio,
     )
     if layer.index_dim:
         size = layer.index_dim + layer.index_dim // INDEX_SCALE_GROUP * 4
         yield aligned("full", COMPRESSED_BLOCK, COMPRESSED_BLOCK // layer.ratio * size, "index", layer.ratio)
     for width in widths:
         yield aligned(
-            "sliding", block, block * 2 * overlap * width * 4, "compressor", width, window=overlap * layer.ratio
+            "sliding",
+            block,
+            block * 2 * overlap * width * 4,
+            "compressor",
+            width,
+            window=overlap * layer.ratio,
         )
 
 
@@ -439,7 +472,12 @@ def _flash_kda(setting: Setting, head_dim: int) -> bool:
     """FlashKDA leaves states behind: head size 128, bfloat16, a bounded gate (models/kimi_k3/nvidia/kda.py)."""
     part = setting.facts.part("linear_attn_config")
     bounded = part is not None and part.has("gate_lower_bound")
-    return bounded and head_dim == 128 and setting.dtype == "bfloat16" and setting.launch.capability[0] in (9, 10, 12)
+    return (
+        bounded
+        and head_dim == 128
+        and setting.dtype == "bfloat16"
+        and setting.launch.capability[0] in (9, 10, 12)
+    )
 
 
 def checkpoint_tokens(setting: Setting) -> int:
@@ -462,7 +500,9 @@ def _state_bytes(setting: Setting, layer: CacheLayer) -> int:
         return 0
     conv, recurrent = state_dtypes(setting, state.kind)
     speculative = setting.launch.num_speculative_tokens if state.kind != "mamba1" else 0
-    return state.conv_elements(setting.tp, speculative) * conv + state.recurrent_elements(setting.tp) * recurrent
+    return (
+        state.conv_elements(setting.tp, speculative) * conv + state.recurrent_elements(setting.tp) * recurrent
+    )
 
 
 def state_dtypes(setting: Setting, kind: str) -> tuple[int, int]:

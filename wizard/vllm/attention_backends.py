@@ -17,7 +17,9 @@ Capability: TypeAlias = tuple[int, int]
 PLAIN_KV = frozenset({"auto", "float16", "bfloat16"})
 FP8_KV = frozenset({"fp8", "fp8_e4m3"})
 PER_TOKEN_HEAD_KV = frozenset({"int4_per_token_head", "int8_per_token_head", "fp8_per_token_head"})
-TURBOQUANT_KV = frozenset({"turboquant_k8v4", "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc"})
+TURBOQUANT_KV = frozenset(
+    {"turboquant_k8v4", "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc"}
+)
 NVFP4_KV = frozenset({"nvfp4", "nvfp4_4over6"})
 HALF_DTYPES = frozenset({"float16", "bfloat16"})
 ALL_DTYPES = HALF_DTYPES | {"float32"}
@@ -85,8 +87,10 @@ def flash_version(need: AttentionNeed) -> int:
     """
     major = need.capability[0]
     version = need.flash_version or {9: 3, 10: 4}.get(major, 2)
-    if version == 3 and major == 9 and (
-        need.head_dim > 256 or (need.sinks and need.value_dim not in (0, need.head_dim))
+    if (
+        version == 3
+        and major == 9
+        and (need.head_dim > 256 or (need.sinks and need.value_dim not in (0, need.head_dim)))
     ):
         version = 4
     if version == 4 and major in (10, 11) and need.head_dim == 256 and need.value_dim in (0, 256):
@@ -210,7 +214,9 @@ def _triton(need: AttentionNeed) -> str | None:
     if need.head_dim < 32:
         return "head_size not supported"
     kv = PLAIN_KV | FP8_KV | {"fp8_e5m2"} | PER_TOKEN_HEAD_KV
-    return _common(need, dtypes=ALL_DTYPES, kv=kv, image_prefix=True, encoder=True) or _block_refused(need, (16,))
+    return _common(need, dtypes=ALL_DTYPES, kv=kv, image_prefix=True, encoder=True) or _block_refused(
+        need, (16,)
+    )
 
 
 def _flex(need: AttentionNeed) -> str | None:
@@ -284,10 +290,7 @@ def _flash_mla(need: AttentionNeed) -> str | None:
 def _flash_infer_mla(need: AttentionNeed) -> str | None:
     reason = _latent(need, majors=(10,), kv=PLAIN_KV | FP8_KV, sizes=(32, 64))
     if reason is None and need.nope_dim not in (64, 128, 192):
-        return (
-            "FlashInfer MLA kernel requires qk_nope_head_dim in [64, 128, 192], "
-            f"but got {need.nope_dim}"
-        )
+        return f"FlashInfer MLA kernel requires qk_nope_head_dim in [64, 128, 192], but got {need.nope_dim}"
     return reason
 
 
@@ -321,15 +324,16 @@ def _flash_infer_mla_sparse(need: AttentionNeed) -> str | None:
     reason = _latent(need, majors=(10,), kv=PLAIN_KV | FP8_KV, sizes=(32,), sparse=True)
     if reason is None and need.rope_dim and need.nope_dim not in (128, 192):
         return (
-            "FlashInfer MLA Sparse kernel requires qk_nope_head_dim in [128, 192], "
-            f"but got {need.nope_dim}"
+            f"FlashInfer MLA Sparse kernel requires qk_nope_head_dim in [128, 192], but got {need.nope_dim}"
         )
     return reason
 
 
 def _flash_infer_mla_sparse_sm120(need: AttentionNeed) -> str | None:
     kv = FP8_KV | {"auto", "fp8_ds_mla"}
-    return _latent(need, majors=(12,), kv=kv, sizes=(64,), dtypes=frozenset({"bfloat16"}), sparse=True, dcp=False)
+    return _latent(
+        need, majors=(12,), kv=kv, sizes=(64,), dtypes=frozenset({"bfloat16"}), sparse=True, dcp=False
+    )
 
 
 def _flash_mla_sparse(need: AttentionNeed) -> str | None:

@@ -198,9 +198,7 @@ def batch_below_context(*, max_num_batched_tokens: int, max_model_len: int) -> s
 
 NO_EXPERTS = "Number of experts in the model must be greater than 0 when expert parallelism is enabled."
 
-NO_PIPELINE = (
-    "Pipeline parallelism is not supported for this model. Supported models implement the `SupportsPP` interface."
-)
+NO_PIPELINE = "Pipeline parallelism is not supported for this model. Supported models implement the `SupportsPP` interface."
 
 NVFP4_LATENT = (
     "nvfp4 KV cache is not supported with MLA (Multi-head Latent Attention) backends. Please use a different "
@@ -209,6 +207,8 @@ NVFP4_LATENT = (
 )
 
 E5M2_WITH_SCALES = "fp8_e5m2 kv-cache is not supported with fp8 checkpoints."
+
+NO_DRAFT_MODULES = "Unsupported speculative method: 'mtp'"
 
 DCP_WINDOW = "DCP not support sliding window."
 
@@ -223,9 +223,7 @@ TURBOQUANT_CHUNKED = (
     "turboquant_k3v4_nc, turboquant_3bit_nc"
 )
 
-TURBOQUANT_NO_ATTENTION = (
-    "TurboQuant KV cache requires identifiable full-attention layers, but none were found in the hybrid model config."
-)
+TURBOQUANT_NO_ATTENTION = "TurboQuant KV cache requires identifiable full-attention layers, but none were found in the hybrid model config."
 
 UNPROMOTABLE = "Failed to promote local KV cache specs to one unified type."
 
@@ -284,9 +282,7 @@ def no_attention_backend(
 
 
 def backend_refused(*, backend: str, reason: str) -> str:
-    return (
-        f"Selected backend AttentionBackendEnum.{backend} is not valid for this configuration. Reason: ['{reason}']"
-    )
+    return f"Selected backend AttentionBackendEnum.{backend} is not valid for this configuration. Reason: ['{reason}']"
 
 
 def drafts_not_positive(count: int) -> str:
@@ -324,4 +320,12 @@ def different_widths_triton(kv_dtype: str) -> str:
     return (
         "TritonAttentionDiffKVBackend supports only fp8/fp8_e4m3 quantized KV cache "
         f"(got kv_cache_dtype={kv_dtype!r})."
+    )
+
+
+def sharing_across_stages(*, layer: int, target: int) -> str:
+    """`layers/attention/attention.py` `validate_kv_sharing_target`."""
+    return (
+        f"Specified KV sharing target layer for model.layers.{layer}.self_attn.attn is not valid: target layer "
+        f"model.layers.{target}.self_attn.attn is not a valid Attention layer in the model."
     )

@@ -1,0 +1,100 @@
+"""Layers that speculative decoding adds to the cache: multi-token-prediction modules and EAGLE heads.
+
+Source: vLLM 0.33 `config/speculative.py` (`hf_config_override`), `model_executor/models/*_mtp.py`, `*eagle*.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from wizard.models.cache_layers import CacheLayer, CacheModel
+from wizard.models.facts import LARGEST_LAYER_COUNT, Facts
+from wizard.models.metadata import ModelMetadata
+
+MODULE_KEYS = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules", "num_mtp_layers")
+"""Config keys that count multi-token-prediction layers."""
+
+MTP_TYPES = frozenset(
+    {
+        "bailing_hybrid",
+        "deepseek_v3",
+        "deepseek_v32",
+        "deepseek_v4",
+        "dots3_note",
+        "ernie4_5_moe",
+        "exaone4_5",
+        "exaone_moe",
+        "glm4_moe",
+        "glm4_moe_lite",
+        "glm5_next",
+        "glm_moe_dsa",
+        "glm_ocr",
+        "hy_v3",
+        "hy_v4",
+        "inkling",
+        "kimi_k3",
+        "longcat_flash",
+        "mimo",
+        "mimo_v2",
+        "mimo_v2_flash",
+        "minimax_m3",
+        "minimax_m3_vl",
+        "nemotron_h",
+        "nemotron_h_puzzle",
+        "pangu_ultra_moe",
+        "qwen3_5",
+        "qwen3_5_moe",
+        "qwen3_5_moe_text",
+        "qwen3_5_text",
+        "qwen3_next",
+        "qwen4_exp",
+        "qwen4_exp_text",
+        "step3p5",
+        "step3p7",
+        "step5",
+    }
+)
+"""Model types whose multi-token-prediction modules vLLM can run."""
+
+HEADS = frozenset({"eagle", "eagle3"})
+"""Methods whose draft is one decoder layer of the target's kind (its own config is not at hand)."""
+
+
+def predicts_tokens(metadata: ModelMetadata) -> bool:
+    """True where vLLM knows the model's multi-token-prediction modules."""
+    return metadata.model_type in MTP_TYPES or metadata.text_type in MTP_TYPES
+
+
+def draft_modules(metadata: ModelMetadata) -> int:
+    """Multi-token-prediction layers of the checkpoint; 0 where its config counts none."""
+    facts = Facts(metadata.text)
+    count = facts.int(*MODULE_KEYS, default=0)
+    return min(count, LARGEST_LAYER_COUNT)
+
+
+def draft_layers(
+    metadata: ModelMetadata, model: CacheModel, method: str | None, speculative: Mapping[str, Any] | None
+) -> tuple[CacheLayer, ...]:
+    """The cache layers that a speculative method adds, all on the last pipeline stage."""
+    if method in HEADS:
+        return _copies(model, 1)
+    if method != "mtp" and not (method or "").endswith("_mtp"):
+        return ()
+    pattern = metadata.text.get("mtp_hybrid_override_pattern")
+    if isinstance(pattern, str):
+        return _copies(model, min(pattern.count("*"), LARGEST_LAYER_COUNT))
+    return _copies(model, max(1, draft_modules(metadata)))
+
+
+def _copies(model: CacheModel, count: int) -> tuple[CacheLayer, ...]:
+    """`count` layers like the model's whole-sequence ones; a compressed model's drafts keep a window alone."""
+    attending = [layer for layer in model.layers if layer.kind != "state"]
+    if not attending:
+        return ()
+    whole = [layer for layer in attending if layer.kind not in ("sliding", "chunked")] or attending
+    layer = replace(next((item for item in whole if item.leads_index), whole[-1]), index=model.num_layers - 1)
+    if layer.kind == "compressed":
+        layer = replace(layer, ratio=0, index_dim=0)
+    return (layer,) * count

@@ -162,9 +162,10 @@ def resolve(
     own_method = quantization_method(metadata.quantization_config)
     quantization = own_method or config.quantization
     pooling = is_pooling(metadata.architecture)
-    max_model_len = config.max_model_len or metadata.max_position_embeddings
-    if max_model_len < 0:
-        max_model_len = metadata.max_position_embeddings
+    max_model_len = config.max_model_len or 0
+    if max_model_len <= 0:
+        derived = metadata.context(version_rules.number)
+        max_model_len = derived.length if max_model_len < 0 else derived.default
     speculative = config.speculative_config or {}
     speculative_tokens = speculative.get("num_speculative_tokens")
     num_speculative_tokens = speculative_tokens if isinstance(speculative_tokens, int) else 0

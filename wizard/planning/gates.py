@@ -16,7 +16,8 @@ from wizard.models.cache_layers import CacheLayer, CacheModel, cache_model
 from wizard.models.context import DerivedLength
 from wizard.models.drafts import draft_modules, predicts_tokens
 from wizard.models.quantization import method_name as declared_method
-from wizard.planning.kv_specs import COMPRESSED_BLOCK, attention_choice, attention_need, cache_dtype
+from wizard.planning.attention_choice import attention_choice, attention_need, cache_dtype
+from wizard.planning.kv_compressed import COMPRESSED_BLOCK
 from wizard.planning.launch import FLOAT16_UNSAFE_TYPES, Launch
 from wizard.planning.weights import rank_weights, stage_ranges
 from wizard.vllm import errors

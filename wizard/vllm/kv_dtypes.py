@@ -31,6 +31,9 @@ TURBOQUANT_VALUE_BYTES = 4
 PACKED_LATENT_BYTES: Mapping[str, int] = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
 """Latent, rotary part and scales of one token in one opaque row (flashmla_sparse.py)."""
 
+INDEX_SCALE_GROUP = 128
+"""Values of a sparse-attention index key that share one float32 scale; the key itself is fp8."""
+
 ROCM_ONLY = frozenset({"octave_k3v4", "octave_k3v3", "octave_k3v3_compact", "ultraquant_4bit"})
 
 FP8_NAMES = frozenset({"fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc"})
@@ -60,6 +63,11 @@ def latent_bytes(kv_dtype: str, model_dtype: str, width: int) -> int:
     """Bytes that latent attention stores per token and layer."""
     packed = PACKED_LATENT_BYTES.get(kv_dtype)
     return packed if packed is not None else width * element_bytes(kv_dtype, model_dtype)
+
+
+def index_bytes(width: int) -> int:
+    """Bytes that the index of sparse latent attention stores per token and layer."""
+    return width + width // INDEX_SCALE_GROUP * 4
 
 
 def quantized(kv_dtype: str) -> bool:

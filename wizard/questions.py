@@ -58,6 +58,8 @@ class Question:
     high: float | None = None
     whole: bool = False
     aliases: tuple[str, ...] = ()
+    only_option: bool = False
+    """Asked on the command line alone: an escape for rare cases, not worth a place on a screen."""
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
@@ -134,6 +136,7 @@ QUESTIONS: tuple[Question, ...] = (
         none="as the config says",
         low=0.001,
         high=1e5,
+        only_option=True,
     ),
     Question(
         key="hardware.gpu",

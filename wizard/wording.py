@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from wizard.schemas.inputs import ModelInput, PlanRequest
 from wizard.schemas.outputs import GPUInfo, Plan, Verdict
-from wizard.text import gib, printable
+from wizard.text import count, gib, printable, span
 
 EXAMPLE_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 """What a first run starts from: small enough for most cards, known without network."""
@@ -72,6 +73,39 @@ def shortage_words(plan: Plan) -> str:
         return ""
     shown = gib(-lack)
     return f"short {shown} GiB" if shown != "0.0" else ""
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """The feasibility panel in lines to be read from top to bottom."""
+    report, memory = plan.feasibility, plan.feasibility.per_gpu
+    sign, word = VERDICTS[report.verdict]
+    lack = shortage_words(plan)
+    lines = [
+        f"{sign} {word}{', ' + lack if lack else ''}: {printable(plan.model.id, 120)}",
+        f"  on {machine_words(plan.gpus, plan.nodes)}, {layout_words(plan)}, vLLM {plan.vllm_version}",
+        f"  {gib(memory.total_bytes)} GiB each: weights {gib(memory.weights_bytes)}, "
+        f"activation peak {gib(memory.activation_peak_bytes)}, "
+        f"CUDA graphs {gib(memory.cuda_graphs_bytes)},",
+        f"  other {gib(memory.non_torch_bytes)}, KV cache {gib(memory.kv_cache_available_bytes)}, "
+        f"not used {gib(memory.unused_bytes)}, other programs {gib(memory.other_processes_bytes)}",
+    ]
+    if report.verdict == "wont_start":
+        quoted = textwrap.wrap(printable(report.error or "", 600), 74)
+        return [*lines, "  vLLM would stop with:", *(f"    {row}" for row in quoted)]
+    cache = report.kv_cache
+    lines += [
+        f"  {count(cache.tokens)} tokens in the cache, {cache.max_concurrency:.1f} requests of "
+        f"{count(report.max_model_len)} at once,",
+        f"  longest possible {count(cache.estimated_max_model_len)}",
+    ]
+    speed = plan.performance
+    if speed is not None:
+        lines.append(
+            f"  first token {span(speed.ttft_ms.low, speed.ttft_ms.high)} ms, "
+            f"each token {span(speed.tpot_ms.low, speed.tpot_ms.high)} ms, "
+            f"output {span(speed.output_tokens_per_s.low, speed.output_tokens_per_s.high)} tok/s"
+        )
+    return lines
 
 
 def suggested_directory(request: PlanRequest) -> str:

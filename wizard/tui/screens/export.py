@@ -148,7 +148,10 @@ A plan that won't start is not written: apply a fix first (f)."""
         with Horizontal(id="files-and-preview"):
             with Vertical(id="files-column"):
                 yield RowList(
-                    id="files", empty="nothing to write yet", hint="Space ticks a file, ↑↓ shows it"
+                    id="files",
+                    empty="nothing to write yet",
+                    hint="Space ticks a file, ↑↓ shows it",
+                    keys=(("Space", "tick"),),
                 )
             yield Preview()
         yield Entry(DIRECTORY)

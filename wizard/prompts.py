@@ -1,0 +1,364 @@
+"""The plain wizard: the same questions line by line, for slow links, screen readers and dumb terminals.
+
+Questionary asks where the terminal can move its cursor; where it can't, or for a screen reader, the same
+questions are numbered lines, and nothing that was printed is ever changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wizard.answers import AnswerError, parse, shown
+from wizard.asking import Asker, LeaveError, LineAsker, Option, QuestionaryAsker
+from wizard.draft import Draft
+from wizard.engine import Engine, ModelRow, Planner
+from wizard.errors import WizardError
+from wizard.questions import PRESETS, QUESTIONS, STEPS, Question, Step, question
+from wizard.schemas.inputs import PlanRequest
+from wizard.session import Session, SessionStore
+from wizard.text import charset, gib, own_environment, printable
+from wizard.wording import (
+    VERDICTS,
+    next_steps,
+    plan_lines,
+    request_words,
+    suggested_directory,
+)
+
+if TYPE_CHECKING:
+    pass
+
+INTERRUPTED = 130
+"""Exit status after Ctrl+C, as shells count it."""
+
+
+class PlainWizard:
+    """Walks the five steps: each shows its answers, changes those that are asked for, and says the verdict."""
+
+    def __init__(self, engine: Engine, asker: Asker, *, store: SessionStore | None = None) -> None:
+        self.engine, self.asker, self.store = engine, asker, store
+        self.draft = Draft(engine, asker.say)
+        self.directory = ""
+        self.unticked: set[str] = set()
+        self.step: Step = "model"
+
+    # -- from start to end
+
+    def run(self, request: PlanRequest | None, *, fresh: bool) -> int:
+        """Asks until the user is through; the exit status."""
+        try:
+            self._begin(request, fresh=fresh)
+            while self._walk():
+                pass
+        except LeaveError:
+            self.asker.say()
+            self.asker.say("Your answers are kept; start the wizard again to go on.")
+            return INTERRUPTED
+        finally:
+            self._save()
+            if self.store is not None:
+                self.store.release()
+        return 0
+
+    def _begin(self, request: PlanRequest | None, *, fresh: bool) -> None:
+        found = self.store.find() if self.store is not None and not fresh and request is None else None
+        if found is not None:
+            words = f"Continue with {request_words(found.session.request)}, at {_title(found.session.step)}?"
+            options = (("continue", "Continue where I left off"), ("fresh", "Start afresh"))
+            if self.asker.choose(words, options, "continue") == "continue":
+                request = found.session.request
+                self.directory, self.unticked = found.session.directory, set(found.session.unticked)
+                self.step = next((name for name, _ in STEPS if name == found.session.step), "model")
+        if request is not None:
+            self.draft.request = request
+        self.draft.look_around()
+
+    def _walk(self) -> bool:
+        """One visit to the step at hand; False when the user is through."""
+        number = next(at for at, (name, _) in enumerate(STEPS) if name == self.step)
+        self.asker.say()
+        self.asker.say(f"{number + 1} of {len(STEPS)}: {STEPS[number][1]}")
+        for line in self.verdict():
+            self.asker.say(line)
+        answer = self.asker.choose("What next?", self._menu(number), "next")
+        match answer.split(":", 1):
+            case ["next"]:
+                self.step = STEPS[number + 1][0]
+            case ["back"]:
+                self.step = STEPS[number - 1][0]
+            case ["undo"]:
+                self.draft.undo()
+            case ["fixes"]:
+                self._fix()
+            case ["write"]:
+                return not self._write()
+            case ["leave"]:
+                raise LeaveError
+            case ["ask", key]:
+                self._ask(key)
+        self._save()
+        return True
+
+    def _menu(self, number: int) -> list[Option]:
+        options: list[Option] = []
+        if number + 1 < len(STEPS):
+            options.append(("next", f"Go on to {STEPS[number + 1][1]}"))
+        else:
+            options.append(("write", "Write the files"))
+        options += [(f"ask:{key}", words) for key, words in self._questions()]
+        plan = self.draft.plan()
+        if plan is not None and plan.feasibility.verdict != "fits":
+            options.append(("fixes", "Show what would help"))
+        if len(self.draft.history):
+            options.append(("undo", "Undo the last change"))
+        if number:
+            options.append(("back", f"Back to {STEPS[number - 1][1]}"))
+        options.append(("leave", "Leave; answers are kept"))
+        return options
+
+    def _questions(self) -> list[Option]:
+        if self.step == "export":
+            return [
+                ("directory", f"Directory: {self._directory()}"),
+                ("files", f"Files: {', '.join(self._ticked()) or 'none'}"),
+                ("show", "Show a file"),
+            ]
+        options: list[Option] = []
+        if self.step == "workload":
+            options.append(("preset", "Preset: start from a typical workload"))
+        for asked in QUESTIONS:
+            if asked.step == self.step and not asked.only_option:
+                options.append((asked.key, f"{asked.title}: {self._shown(asked)}"))
+        if self.step == "policy" and self.draft.plan() is not None:
+            options.append(("alternatives", "Other plans that differ in kind"))
+        return options
+
+    # -- answers
+
+    def _value(self, asked: Question) -> Any:
+        part, name = asked.key.split(".")
+        return getattr(getattr(self.draft.request, part), name)
+
+    def _shown(self, asked: Question) -> str:
+        value = self._value(asked)
+        if asked.key == "hardware.gpu" and value == "auto":
+            return "this machine's"
+        return printable(shown(asked, value), 120)
+
+    def _ask(self, key: str) -> None:
+        special: dict[str, Callable[[], None]] = {
+            "model.model": self._ask_model,
+            "hardware.gpu": self._ask_gpu,
+            "preset": self._ask_preset,
+            "alternatives": self._ask_alternative,
+            "directory": self._ask_directory,
+            "files": self._ask_files,
+            "show": self._show_file,
+        }
+        if key in special:
+            special[key]()
+            return
+        asked = question(key)
+        self.asker.say(asked.help)
+        if asked.kind in {"choice", "switch"}:
+            choices = [(each.value, each.label) for each in asked.choices] or [(True, "yes"), (False, "no")]
+            options = [(str(value), words) for value, words in choices]
+            answer = self.asker.choose(asked.title, options, str(self._value(asked)))
+            self.draft.change(
+                ((key, next(value for value, _ in choices if str(value) == answer)),), asked.title
+            )
+            return
+        now = self._value(asked)
+        default = asked.none if now is None else shown(asked, now)
+        answer = self.asker.ask(asked.title, default, lambda text: _complaint(asked, text))
+        self.draft.change(((key, parse(asked, answer)),), asked.title)
+
+    def _ask_preset(self) -> None:
+        options = [(each.name, f"{each.name}: {each.help}") for each in PRESETS]
+        name = self.asker.choose("Preset", options, PRESETS[0].name)
+        chosen = next(each for each in PRESETS if each.name == name)
+        self.draft.change(tuple(chosen.answers.items()), f"preset {name}")
+
+    def _ask_model(self) -> None:
+        self.asker.say(question("model.model").help)
+        text = self.asker.ask("Words to search for, an id, or a directory", "", lambda text: None)
+        rows = list(self.engine.search_models(text))
+        try:
+            rows += [row for row in self.engine.search_hub(text) if row.id not in {each.id for each in rows}]
+        except WizardError as error:
+            self.asker.say(printable(error))
+        rows = [row for row in rows if not row.id.endswith("/")][:20]
+        if text and text not in {row.id for row in rows} and ("/" in text or not rows):
+            rows.append(ModelRow(text, "hub"))
+        options = [(row.id, self._model_words(row)) for row in rows]
+        options.append(("", f"Keep {printable(self.draft.request.model.model, 120)}"))
+        name = self.asker.choose(f"{len(rows)} found", options, options[0][0])
+        if name:
+            self.draft.change((("model.model", name), ("model.revision", None)), f"model {name}")
+
+    def _model_words(self, row: ModelRow) -> str:
+        name = printable(row.id, 120)
+        try:
+            metadata = self.engine.known_model(row.id, None)
+            if metadata is None or not self.draft.gpus:
+                return f"{name} ({row.origin})"
+            changed = self.draft.request.with_value("model.model", row.id).with_value("model.revision", None)
+            plan = self.engine.plan(changed, metadata, self.draft.gpus)
+        except WizardError as error:
+            return f"{name}: {printable(error)}"
+        sign, word = VERDICTS[plan.feasibility.verdict]
+        return f"{sign} {name} ({word.lower()}, {row.origin})"
+
+    def _ask_gpu(self) -> None:
+        self.asker.say(question("hardware.gpu").help)
+        text = self.asker.ask("Words of a GPU's name, or auto for this machine", "", lambda text: None)
+        options = [("auto", "this machine's GPUs")] if self.draft.machine and self.draft.machine.gpus else []
+        cards = self.engine.gpu_catalogue("" if text == "auto" else text)
+        options += [
+            (card.name, f"{printable(card.name, 80)}, {gib(card.memory_total_bytes)} GiB") for card in cards
+        ]
+        options.append(("", f"Keep {self._shown(question('hardware.gpu'))}"))
+        name = self.asker.choose(f"{len(options) - 1} found", options, options[0][0])
+        if name:
+            self.draft.change((("hardware.gpu", name), ("hardware.device_ids", None)), f"GPU {name}")
+
+    # -- plans
+
+    def verdict(self) -> list[str]:
+        """The feasibility panel in lines to be read from top to bottom."""
+        plan = self.draft.plan()
+        return (
+            [f"No plan yet: {self.draft.trouble or 'something is missing.'}"]
+            if plan is None
+            else plan_lines(plan)
+        )
+
+    def _fix(self) -> None:
+        plan = self.draft.whole_plan()
+        if plan is None or not plan.fixes:
+            self.asker.say("No single change was found that helps; choose a smaller model or more GPUs.")
+            return
+        options = [
+            (
+                str(at),
+                f"{VERDICTS[fix.verdict_after][0]} {printable(fix.title, 120)}: {printable(fix.effect, 160)}",
+            )
+            for at, fix in enumerate(plan.fixes)
+        ]
+        answer = self.asker.choose("What would help", [*options, ("", "None of these")], "0")
+        if answer:
+            fix = plan.fixes[int(answer)]
+            self.draft.change(fix.changes, fix.title)
+
+    def _ask_alternative(self) -> None:
+        plan = self.draft.whole_plan()
+        if plan is None or not plan.alternatives:
+            self.asker.say("No other plan differs enough to list.")
+            return
+        options = [
+            (
+                str(at),
+                f"{VERDICTS[each.feasibility.verdict][0]} {printable(each.title, 80)}: {printable(each.why, 160)}",
+            )
+            for at, each in enumerate(plan.alternatives)
+        ]
+        answer = self.asker.choose("Other plans", [*options, ("", "Keep the recommended one")], "")
+        if answer:
+            each = plan.alternatives[int(answer)]
+            self.draft.change(each.request_changes, each.title)
+
+    # -- files
+
+    def _directory(self) -> str:
+        return self.directory or suggested_directory(self.draft.request)
+
+    def _artifacts(self) -> dict[str, str]:
+        plan = self.draft.plan()
+        return dict(self.engine.render(plan, self.draft.request)) if plan is not None else {}
+
+    def _ticked(self) -> dict[str, str]:
+        return {name: text for name, text in self._artifacts().items() if name not in self.unticked}
+
+    def _ask_directory(self) -> None:
+        self.directory = self.asker.ask("Directory", self._directory(), lambda text: None)
+
+    def _ask_files(self) -> None:
+        while True:
+            names = list(self._artifacts())
+            options = [(name, f"{'[x]' if name not in self.unticked else '[ ]'} {name}") for name in names]
+            name = self.asker.choose(
+                "Files to write; choosing one turns it on or off", [("", "Done"), *options], ""
+            )
+            if not name:
+                return
+            self.unticked.symmetric_difference_update({name})
+
+    def _show_file(self) -> None:
+        artifacts = self._artifacts()
+        if artifacts:
+            name = self.asker.choose("File", [(each, each) for each in artifacts], next(iter(artifacts)))
+            for line in artifacts[name].splitlines():
+                self.asker.say(printable(line.expandtabs(4), 1000))
+
+    def _write(self) -> bool:
+        plan, files = self.draft.plan(), self._ticked()
+        if plan is None or plan.feasibility.verdict == "wont_start" or not files:
+            words = (
+                "no file is chosen" if plan is not None and not files else "vLLM would not start like this"
+            )
+            self.asker.say(f"Not written: {words}.")
+            return False
+        directory = Path(self._directory()).expanduser()
+        try:
+            differing = self.engine.existing(directory, files)
+            if differing:
+                options = (("keep", "Keep them, write nothing"), ("replace", "Replace them"))
+                words = f"In {printable(directory, 200)} these have other contents: {printable(', '.join(differing))}."
+                if self.asker.choose(words, options, "keep") == "keep":
+                    return False
+            written = self.engine.write(directory, files, overwrite=bool(differing))
+        except WizardError as error:
+            self.asker.say(printable(error))
+            return False
+        names = [path.name for path in written.files]
+        self.asker.say(f"Written to {printable(written.directory, 300)}: {', '.join(names)}")
+        for line in next_steps(written.directory, names):
+            self.asker.say(printable(line, 1000))
+        return True
+
+    def _save(self) -> None:
+        if self.store is None:
+            return
+        session = Session(
+            step=self.step,
+            request=self.draft.request,
+            directory=self.directory,
+            unticked=tuple(sorted(self.unticked)),
+        )
+        before = self.store.trouble
+        if not self.store.save(session) and self.store.trouble != before:
+            self.asker.say(self.store.trouble)
+
+
+def _complaint(asked: Question, text: str) -> str | None:
+    try:
+        parse(asked, text)
+    except AnswerError as error:
+        return str(error)
+    return None
+
+
+def _title(step: str) -> str:
+    return next((title for name, title in STEPS if name == step), STEPS[0][1])
+
+
+def run(request: PlanRequest | None, *, fresh: bool, offline: bool, screen_reader: bool) -> int:
+    """Asks on this terminal; the exit status."""
+    environment = own_environment()
+    letters = charset(environment)
+    dumb = os.environ.get("TERM", "dumb") in {"dumb", "unknown", ""}
+    asker: Asker = LineAsker(letters) if dumb or screen_reader else QuestionaryAsker(letters)
+    return PlainWizard(Planner(offline=offline), asker, store=SessionStore()).run(request, fresh=fresh)

@@ -58,6 +58,8 @@ def read(line: str, version: str = "0.33.0", **options: Any) -> ServeCommand:
         ("vllm serve m --quantization None", "0.33.0", {}),
         ("python3 -m vllm.entrypoints.openai.api_server --model m --dtype half", "0.33.0", {"dtype": "half"}),
         ("vllm serve --dtype half m", "0.33.0", {"dtype": "half"}),
+        ("vllm serve --model m --dtype half", "0.33.0", {"dtype": "half"}),
+        ("vllm serve m --download_dir='a b' --dtype half", "0.33.0", {"dtype": "half"}),
     ],
 )  # fmt: skip
 def test_flags_that_move_memory_become_fields(line: str, version: str, expected: dict[str, Any]) -> None:
@@ -105,6 +107,7 @@ def test_prefixes_and_deprecated_flags_are_accepted_with_a_warning() -> None:
         ("vllm serve --dtype half", "0.33.0", "The model is missing"),
         ("vllm serve m n", "0.33.0", "Only one model"),
         ("vllm serve m --model n", "0.33.0", "given twice"),
+        ("vllm serve --model m", "0.10.2", "right after `serve`"),
         ("vllm bench serve", "0.33.0", "Only `vllm serve"),
         ("vllm serve m --enable-auto-tool-choice", "0.33.0", "add --tool-call-parser"),
         ("vllm serve m --enable-log-outputs", "0.33.0", "needs --enable-log-requests"),
@@ -191,3 +194,9 @@ def test_a_value_that_begins_with_a_dash_is_attached() -> None:
     words = arguments({"--chat-template": "-x", "--served-model-name": ["a"]}, table)
     assert words == ["--chat-template=-x", "--served-model-name", "a"]
     assert parse_serve_command(["m", *words]).values["--chat-template"] == "-x"
+
+
+@pytest.mark.parametrize(("version", "value"), [("0.19.1", "8k"), ("0.33.0", 8000)])
+def test_sizes_inside_dotted_keys_are_numbers_since_0_20(version: str, value: object) -> None:
+    command = read("m --speculative-config.max_model_len 8k --speculative-config.method mtp", version)
+    assert command.config.speculative_config == {"max_model_len": value, "method": "mtp"}

@@ -325,6 +325,10 @@ def read_table(source: Source) -> tuple[str, Record]:
         "flags": flags,
         "enable_disable_pairs": "class EnableDisableAction" in utilities,
         "yaml_false_negates": "no_key" in utilities,
+        "serve_takes_model": "model_in_cli_args" not in utilities,
+        "dotted_sizes": "human_readable_int(value_str" in utilities,
+        "json_sizes": "_expand_json_human_readable_numbers"
+        in (source.text("vllm/engine/arg_utils.py") or ""),
     }
 
 

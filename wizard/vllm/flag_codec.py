@@ -15,7 +15,7 @@ from typing import Any
 LISTS = ("choices", "known", "keys")
 """Stored value by value."""
 
-FACTS = ("enable_disable_pairs", "yaml_false_negates")
+FACTS = ("enable_disable_pairs", "yaml_false_negates", "dotted_sizes", "json_sizes", "serve_takes_model")
 """Properties of a version's parser."""
 
 Table = dict[str, Any]
@@ -34,7 +34,7 @@ def decode(data: dict[str, Any], version: str) -> Table:
                 if key in record:
                     record[key] = [value for value, when in record[key].items() if holds[when]]
             flags[name] = record
-    return {"flags": flags, **{name: holds[data["facts"][name]] for name in FACTS}}
+    return {"flags": flags, **{name: holds[data["facts"].get(name, "-")] for name in FACTS}}
 
 
 def versions_with(data: dict[str, Any], flag: str) -> list[str]:

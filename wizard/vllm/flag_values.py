@@ -101,7 +101,7 @@ def _number(kind: type[int] | type[float], text: str, wanted: str) -> int | floa
 
 def _json(flag: Flag, text: str) -> Any:
     try:
-        value = json.loads(_expanded(text) if flag.keys else text)
+        value = json.loads(_expanded(text) if flag.json_sizes else text)
     except (ValueError, RecursionError):
         raise ValueError(f"{cut(text)} is not valid JSON; quote it like '{{\"key\": 1}}'") from None
     check_keys(flag, value)

@@ -51,6 +51,8 @@ class Flag:
     bounds: tuple[tuple[str, float], ...] = ()
     """`gt`, `ge`, `lt`, `le` with their limits."""
     negations: tuple[str, ...] = ()
+    json_sizes: bool = False
+    """32k may stand for a number inside this flag's JSON."""
 
     @property
     def takes_value(self) -> bool:
@@ -80,6 +82,10 @@ class FlagTable:
     """Every accepted spelling: the flag, and whether this spelling turns it on."""
     yaml_false_negates: bool
     """A `--config` file's `x: false` becomes --no-x (since 0.28); it is silently dropped before."""
+    dotted_sizes: bool
+    """`--x-config.key 32k` is a number (since 0.20)."""
+    serve_takes_model: bool
+    """`vllm serve --model M` works (since 0.11.1), if with a warning."""
 
     @property
     def exact(self) -> bool:
@@ -153,16 +159,25 @@ def flag_table(version: str) -> FlagTable:
     source_version = nearest(version)
     table = decode(_document(), source_version)
     pairs = bool(table["enable_disable_pairs"])
-    flags = {name: _flag(name, record, pairs=pairs) for name, record in table["flags"].items()}
+    sizes = bool(table["json_sizes"])
+    flags = {name: _flag(name, record, pairs, sizes) for name, record in table["flags"].items()}
     options: dict[str, tuple[Flag, bool]] = {}
     for flag in flags.values():
         options |= dict.fromkeys((flag.name, *flag.aliases), (flag, True))
         for negation in flag.negations:
             options.setdefault(negation, (flag, False))
-    return FlagTable(version, source_version, flags, options, bool(table["yaml_false_negates"]))
+    return FlagTable(
+        version=version,
+        source_version=source_version,
+        flags=flags,
+        options=options,
+        yaml_false_negates=bool(table["yaml_false_negates"]),
+        dotted_sizes=bool(table["dotted_sizes"]),
+        serve_takes_model=bool(table["serve_takes_model"]),
+    )
 
 
-def _flag(name: str, record: Mapping[str, Any], *, pairs: bool) -> Flag:
+def _flag(name: str, record: Mapping[str, Any], pairs: bool, sizes: bool) -> Flag:
     return Flag(
         name=name,
         kind=record["kind"],
@@ -177,6 +192,7 @@ def _flag(name: str, record: Mapping[str, Any], *, pairs: bool) -> Flag:
         deprecated=record.get("deprecated", False),
         bounds=tuple((bound, record[bound]) for bound in ("gt", "ge", "lt", "le") if bound in record),
         negations=_negations((name, *record.get("aliases", ())), pairs) if record["kind"] == "bool" else (),
+        json_sizes=sizes and "keys" in record,
     )
 
 

@@ -68,8 +68,11 @@ def parse_serve_command(
     Raises WizardError, in one sentence with the next step, where vLLM would refuse the command.
     """
     table = flag_table(version)
-    tokens = _without_program(list(words))
+    tokens, by_serve = _without_program(list(words))
     parse = _Parse(table)
+    named = any(token.partition("=")[0] == "--model" for token in tokens)
+    if by_serve and named and not table.serve_takes_model:
+        raise WizardError(f"vLLM {version} wants the model right after `serve`, not as --model.")
     tokens = _with_config_file(tokens, parse, read_config)
     _read(tokens, parse)
     model = _model(parse)
@@ -115,18 +118,19 @@ def arguments(values: dict[str, Any], table: FlagTable) -> list[str]:
     return words
 
 
-def _without_program(tokens: list[str]) -> list[str]:
-    """Drops `vllm serve` or `python -m vllm.entrypoints...api_server` at the start."""
+def _without_program(tokens: list[str]) -> tuple[list[str], bool]:
+    """Drops `vllm serve` or `python -m vllm.entrypoints...api_server`; False for the latter."""
     if tokens[:1] and tokens[0].rpartition("/")[2] == "vllm":
         if tokens[1:2] != ["serve"]:
             raise WizardError("Only `vllm serve MODEL [flags]` can be checked; write that command.")
-        return tokens[2:]
+        return tokens[2:], True
     if len(tokens) > 2 and tokens[1] == "-m" and tokens[2].startswith("vllm.entrypoints."):
-        return tokens[3:]
-    return tokens
+        return tokens[3:], False
+    return tokens, True
 
 
 def _read(tokens: list[str], parse: _Parse) -> None:
+    tokens = [_dashed(token) for token in tokens]
     dotted: dict[str, dict[str, Any]] = {}
     position = 0
     while position < len(tokens):
@@ -143,9 +147,6 @@ def _read(tokens: list[str], parse: _Parse) -> None:
         elif token == "-O":
             token = _level_option(parse.table)
         option, equals, attached = token.partition("=")
-        if option.startswith("--"):
-            head, dot, tail = option.partition(".")
-            option = head.replace("_", "-") + dot + tail
         values = [attached] if equals else []
         if "." in option:
             if not equals:
@@ -183,11 +184,25 @@ def _read(tokens: list[str], parse: _Parse) -> None:
         _store(flag, value, parse)
 
 
+def _dashed(token: str) -> str:
+    """Underscores of a long option's name become dashes; keys after the first dot and values stay."""
+    if not token.startswith("--"):
+        return token
+    option, equals, value = token.partition("=")
+    name, dot, keys = option.partition(".")
+    return name.replace("_", "-") + dot + keys + equals + value
+
+
 def _is_option(token: str, table: FlagTable) -> bool:
-    """argparse's rule: a dash first, no space, and not a negative number."""
-    if len(token) < 2 or not token.startswith("-") or _NEGATIVE_NUMBER.match(token):
+    """argparse's rule: known or a prefix of something known, else a dash first, no number and no space."""
+    if len(token) < 2 or not token.startswith("-"):
         return False
-    return token.partition("=")[0] in table.options or " " not in token
+    option = token.partition("=")[0]
+    if option in table.options or (
+        len(option) > 2 and any(name.startswith(option) for name in table.options)
+    ):
+        return True
+    return not _NEGATIVE_NUMBER.match(token) and " " not in token
 
 
 def _level_option(table: FlagTable) -> str:
@@ -225,7 +240,7 @@ def _read_dotted(option: str, values: list[str], parse: _Parse, dotted: dict[str
         )
     if not values:
         raise WizardError(f"{option} needs a value.")
-    value: Any = values[0].split(",") if option.endswith("+") else _dotted_value(values[0])
+    value: Any = values[0].split(",") if option.endswith("+") else _dotted_value(values[0], parse.table)
     target = dotted.setdefault(flag.name, {})
     for key in keys[:-1]:
         inner = target.setdefault(key, {})
@@ -237,13 +252,13 @@ def _read_dotted(option: str, values: list[str], parse: _Parse, dotted: dict[str
     target[keys[-1]] = value
 
 
-def _dotted_value(text: str) -> Any:
+def _dotted_value(text: str, table: FlagTable) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
     try:
-        return parse_size(text)
+        return parse_size(text) if table.dotted_sizes else text
     except ValueError:
         return text
 

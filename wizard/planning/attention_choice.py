@@ -11,11 +11,11 @@ from wizard.planning.launch import Launch
 from wizard.vllm.attention_backends import (
     FLASH_ATTN_DIFFKV,
     TRITON_ATTN_DIFFKV,
-    AttentionNeed,
     Choice,
     choose,
     flash_version,
 )
+from wizard.vllm.attention_needs import AttentionNeed
 from wizard.vllm.kv_dtypes import checkpoint_kv_dtype
 
 FP8_ON_BLACKWELL = frozenset(

@@ -8,34 +8,21 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from wizard.errors import ConfigError
-from wizard.models.cache_layers import CacheLayer, CacheModel, cache_model
+from wizard.models.cache_layers import cache_model
 from wizard.models.context import DerivedLength
 from wizard.models.drafts import draft_modules, predicts_tokens
 from wizard.models.quantization import method_name as declared_method
-from wizard.planning.attention_choice import attention_choice, attention_need, cache_dtype
-from wizard.planning.kv_compressed import COMPRESSED_BLOCK
 from wizard.planning.launch import FLOAT16_UNSAFE_TYPES, Launch
-from wizard.planning.weights import rank_weights, stage_ranges
+from wizard.planning.model_gates import cache_format, kernels, shards, states
+from wizard.planning.refusals import Refusal
+from wizard.planning.weights import stage_ranges
 from wizard.vllm import errors
-from wizard.vllm.kv_dtypes import TURBOQUANT_BITS, quantized
 from wizard.vllm.limits import ACTIVATION_DTYPES, METHODS, MIN_CAPABILITY, ONLINE_METHODS, method_name
 from wizard.vllm.registry import registry
 
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why vLLM won't start, before any memory is counted."""
-
-    cause: Literal["invalid_config", "unsupported"]
-    error: str
-    """vLLM's sentence."""
-    change: tuple[tuple[str, Any], ...] = ()
-    """Fields of `VLLMConfig` and the values that would pass: the smallest change; empty: there is none."""
-
+__all__ = ["GATES", "Refusal", "derived", "refusal"]
 
 Gate = Callable[[Launch], Refusal | None]
 
@@ -273,135 +260,6 @@ def _speculative(launch: Launch) -> Refusal | None:
     return None
 
 
-def _cache_format(launch: Launch) -> Refusal | None:
-    asked = launch.config.kv_cache_dtype or "auto"
-    if asked in ("float16", "bfloat16") and asked != launch.dtype:
-        error = errors.kv_dtype_mismatch(kv_dtype=asked, dtype=launch.dtype)
-        return Refusal("invalid_config", error, (("kv_cache_dtype", "auto"),))
-    stored = cache_dtype(launch)
-    model = cache_model(launch.metadata)
-    change = (("kv_cache_dtype", "fp8"),)
-    if stored.startswith("nvfp4") and not stored.endswith("_ds_mla") and model.latent:
-        return Refusal("unsupported", errors.NVFP4_LATENT, change)
-    kinds = {layer.kind for layer in model.layers}
-    if "compressed" in kinds and stored != "auto" and not stored.startswith("fp8"):
-        return Refusal("unsupported", errors.compressed_format(stored), change)
-    if stored in TURBOQUANT_BITS:
-        if model.hybrid and model.latent:
-            return Refusal("unsupported", errors.TURBOQUANT_NO_ATTENTION, (("kv_cache_dtype", "auto"),))
-        if "chunked" in kinds:
-            return Refusal("unsupported", errors.TURBOQUANT_CHUNKED, (("kv_cache_dtype", "auto"),))
-    if launch.config.disable_hybrid_kv_cache_manager and (model.hybrid or "compressed" in kinds):
-        error = errors.UNPROMOTABLE if model.hybrid else errors.COMPRESSED_HYBRID
-        return Refusal("invalid_config", error, (("disable_hybrid_kv_cache_manager", False),))
-    block = launch.config.block_size
-    if "compressed" in kinds and block is not None and block < COMPRESSED_BLOCK // 2:
-        return Refusal("invalid_config", errors.COMPRESSED_BLOCK, (("block_size", None),))
-    return None
-
-
-def _has_cache_scales(launch: Launch) -> bool:
-    """True for fp8 checkpoints, whose attention layers hold scales for an e4m3 cache."""
-    method = method_name(launch.quantization or "")
-    if launch.online_quantization:
-        return False
-    scheme = (launch.metadata.quantization_config or {}).get("kv_cache_scheme")
-    return method in ("fp8", "modelopt", "modelopt_fp4", "modelopt_mixed") or (
-        method == "compressed-tensors" and scheme is not None
-    )
-
-
-def _kernels(launch: Launch) -> Refusal | None:
-    """Every kind of attention layer needs a backend that can serve it."""
-    model = cache_model(launch.metadata)
-    attending = {layer_kind(layer): layer for layer in reversed(model.layers) if layer.kind != "state"}
-    if launch.gpu.vendor != "nvidia" or {layer.kind for layer in attending.values()} & OWN_KERNELS:
-        return None
-    for layer in reversed(attending.values()):
-        found = _kernel(launch, model, layer)
-        if found is not None:
-            return found
-    if launch.dcp > 1 and any(layer.kind == "sliding" for layer in attending.values()):
-        return Refusal("unsupported", errors.DCP_WINDOW, (("decode_context_parallel_size", 1),))
-    if cache_dtype(launch) == "fp8_e5m2" and _has_cache_scales(launch):
-        return Refusal("unsupported", errors.E5M2_WITH_SCALES, (("kv_cache_dtype", "fp8"),))
-    return None
-
-
-OWN_KERNELS = frozenset({"compressed", "block_sparse"})
-"""Layers that bring their kernels along instead of choosing a backend."""
-
-
-def layer_kind(layer: CacheLayer) -> tuple[str, int, int]:
-    """What a choice of kernels can depend on."""
-    return layer.kind, layer.key_dim, layer.value_dim
-
-
-def _kernel(launch: Launch, model: CacheModel, layer: CacheLayer) -> Refusal | None:
-    stored = cache_dtype(launch)
-    own = launch.config.kv_cache_dtype is not None and quantized(stored)
-    plain: tuple[tuple[str, Any], ...] = (("kv_cache_dtype", "auto"),) if own else ()
-    choice = attention_choice(launch, model, layer)
-    if choice.backend is None:
-        forced = launch.config.attention_backend
-        if forced:
-            error = errors.backend_refused(backend=forced.upper(), reason=choice.reasons[0][1])
-            return Refusal("unsupported", error, (("attention_backend", None),))
-        change = (("block_size", None),) if launch.config.block_size is not None else plain
-        return Refusal("unsupported", _no_backend(launch, model, layer), change)
-    name, major = choice.backend.name, launch.capability[0]
-    if name.endswith("_DIFFKV") and (stored in TURBOQUANT_BITS or stored.startswith("nvfp4")):
-        return Refusal("unsupported", errors.different_widths_triton(stored), plain)
-    if name == "FLASH_ATTN_DIFFKV" and quantized(stored) and (major != 9 or stored == "fp8_e5m2"):
-        return Refusal("unsupported", errors.different_widths(stored), plain)
-    if name.startswith("TRITON_ATTN") and stored.startswith("fp8") and launch.capability < (8, 9):
-        return Refusal(
-            "unsupported", errors.triton_fp8(gpu=launch.gpu.name, capability=launch.capability), plain
-        )
-    return None
-
-
-def _no_backend(launch: Launch, model: CacheModel, layer: CacheLayer) -> str:
-    need = attention_need(launch, model, layer)
-    return errors.no_attention_backend(
-        head_size=need.head_dim,
-        dtype=need.dtype,
-        kv_dtype=need.kv_dtype,
-        block_size=need.block_size,
-        latent=need.latent,
-        sparse=need.sparse,
-        reasons=attention_choice(launch, model, layer).reasons,
-    )
-
-
-def _shards(launch: Launch) -> Refusal | None:
-    """Widths that tensor or expert parallelism can't divide, and quantised formats that vLLM refuses."""
-    try:
-        found = rank_weights(launch).refusals
-    except ConfigError:
-        return None
-    if not found:
-        return None
-    halves = launch.tp // 2
-    change = (("tensor_parallel_size", halves),) if halves and "divisible" in found[0] else ()
-    return Refusal("invalid_config" if change else "unsupported", found[0], change)
-
-
-def _states(launch: Launch) -> Refusal | None:
-    """Recurrent layers split their heads over TP."""
-    model = cache_model(launch.metadata)
-    for layer in model.layers:
-        state = layer.state
-        if state is not None and state.heads and not state.splits_over(launch.tp):
-            width = state.heads if state.heads % launch.tp else state.conv_channels
-            return Refusal(
-                "invalid_config",
-                errors.not_divisible(width, launch.tp),
-                (("tensor_parallel_size", max(1, launch.tp // 2)),),
-            )
-    return None
-
-
 GATES: tuple[Gate, ...] = (
     _known_model,
     _dtype,
@@ -410,9 +268,9 @@ GATES: tuple[Gate, ...] = (
     _batch,
     _ranks,
     _speculative,
-    _cache_format,
-    _shards,
-    _states,
-    _kernels,
+    cache_format,
+    shards,
+    states,
+    kernels,
 )
 """Configuration first, then what fails while the model is built."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from wizard.planning.kv_pages import WHOLE_SEQUENCE, Horizon, Page, ceil_div, round_up
+from wizard.planning.kv_pages import WHOLE_SEQUENCE, Family, Horizon, Page, ceil_div, round_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def promoted(layers: Sequence[PagedLayer]) -> list[PagedLayer]:
         return list(layers)
     sizes = {page.block_size for page in full}
     common = next(iter(sizes)) if len(sizes) == 1 else None
-    families = {"sliding": "full", "chunked": "full", "sliding_latent": "latent"}
+    families: dict[Family, Family] = {"sliding": "full", "chunked": "full", "sliding_latent": "latent"}
     result = []
     for layer in layers:
         page = layer.page

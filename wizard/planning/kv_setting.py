@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from wizard.models.cache_layers import CacheModel
 from wizard.models.facts import Facts
 from wizard.planning.launch import Launch
-from wizard.vllm.attention_backends import AttentionNeed, Backend
+from wizard.vllm.attention_needs import AttentionNeed, Backend
 
 
 @dataclass(frozen=True, slots=True)

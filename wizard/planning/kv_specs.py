@@ -7,7 +7,7 @@ Sources: vLLM 0.33 `model_executor/layers/attention/*.py` (`get_kv_cache_spec`),
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 
 from wizard.models.cache_layers import CacheLayer, CacheModel
@@ -21,13 +21,12 @@ from wizard.planning.kv_setting import Setting
 from wizard.planning.kv_states import aligned_blocks, state_page
 from wizard.planning.launch import Launch
 from wizard.vllm.attention_backends import (
-    AttentionNeed,
-    Backend,
     Choice,
     largest_block_within,
     preferred_block,
     smallest_block,
 )
+from wizard.vllm.attention_needs import AttentionNeed, Backend
 from wizard.vllm.kv_dtypes import (
     TURBOQUANT_BITS,
     element_bytes,
@@ -106,7 +105,7 @@ def cache_plan(launch: Launch, model: CacheModel) -> CachePlan:
     )
 
 
-def _stored_dtype(launch: Launch, choice: Choice, kinds: set[str]) -> str:
+def _stored_dtype(launch: Launch, choice: Choice, kinds: Set[str]) -> str:
     """The cache dtype after the backend and the model class have had their say."""
     dtype = cache_dtype(launch)
     name = choice.backend.name if choice.backend else ""
@@ -120,7 +119,7 @@ def _stored_dtype(launch: Launch, choice: Choice, kinds: set[str]) -> str:
 
 
 def _block_size(
-    launch: Launch, model: CacheModel, backend: Backend | None, need: AttentionNeed, kinds: set[str]
+    launch: Launch, model: CacheModel, backend: Backend | None, need: AttentionNeed, kinds: Set[str]
 ) -> int:
     """cache_config.block_size before hybrids are aligned."""
     if "compressed" in kinds:

@@ -1,83 +1,44 @@
 """Which attention kernels vLLM picks on a GPU, and the block sizes they take.
 
-Source: vLLM 0.33 `platforms/cuda.py` (`_get_backend_priorities`), `v1/attention/backend.py`
-(`validate_configuration`) and the classes in `v1/attention/backends`. The packages of the wheel (FlashInfer,
-FlashAttention 2-4) are taken as installed; tokenspeed_mla is not part of it.
+Source: vLLM 0.33 `platforms/cuda.py` (`_get_backend_priorities`), `v1/attention/backends` and its `fa_utils.py`.
+The packages of the wheel (FlashInfer, FlashAttention 2-4) are taken as installed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TypeAlias
 
-Capability: TypeAlias = tuple[int, int]
-
-PLAIN_KV = frozenset({"auto", "float16", "bfloat16"})
-FP8_KV = frozenset({"fp8", "fp8_e4m3"})
-PER_TOKEN_HEAD_KV = frozenset({"int4_per_token_head", "int8_per_token_head", "fp8_per_token_head"})
-TURBOQUANT_KV = frozenset(
-    {"turboquant_k8v4", "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc"}
+from wizard.vllm.attention_needs import (
+    ALL_DTYPES,
+    FP8_KV,
+    HALF_DTYPES,
+    NVFP4_KV,
+    PER_TOKEN_HEAD_KV,
+    PLAIN_KV,
+    TURBOQUANT_KV,
+    AttentionNeed,
+    Backend,
+    block_refusal,
+    shared_refusal,
 )
-NVFP4_KV = frozenset({"nvfp4", "nvfp4_4over6"})
-HALF_DTYPES = frozenset({"float16", "bfloat16"})
-ALL_DTYPES = HALF_DTYPES | {"float32"}
+from wizard.vllm.latent_backends import (
+    CUTLASS_MLA,
+    FLASH_ATTN_MLA,
+    FLASH_ATTN_MLA_SPARSE,
+    FLASH_ATTN_MLA_SPARSE_FA4,
+    FLASHINFER_MLA,
+    FLASHINFER_MLA_SPARSE,
+    FLASHINFER_MLA_SPARSE_SM120,
+    FLASHMLA,
+    FLASHMLA_SPARSE,
+    TRITON_MLA,
+)
 
 FA4_HEAD_256_PAGE = 128
 """Blackwell's FlashAttention-4 kernel for head size 256 reads 128-token pages (fa_utils.py)."""
 FA4_FP8_HEAD_512_PAGE = 64
 """Hopper's FlashAttention-4 kernel for fp8 caches of head size 512 reads 64-token pages (flash_attn.py)."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttentionNeed:
-    """What one kind of layer asks of its kernels."""
-
-    capability: Capability
-    dtype: str
-    kv_dtype: str
-    """As given to vLLM, after the checkpoint's own scheme: auto, fp8, nvfp4 ..."""
-    head_dim: int
-    value_dim: int = 0
-    heads: int = 0
-    """Query heads on one rank."""
-    kv_heads: int = 0
-    """KV heads on one rank."""
-    latent: bool = False
-    sparse: bool = False
-    sinks: bool = False
-    image_prefix: bool = False
-    per_head_scales: bool = False
-    softcap: bool = False
-    encoder: bool = False
-    window: bool = False
-    dcp: int = 1
-    block_size: int | None = None
-    """As the user asked; `None`: the backend's choice."""
-    nope_dim: int = 0
-    rope_dim: int = 0
-    latent_rank: int = 0
-    index_topk: int = 0
-    flash_version: int | None = None
-    """Forced by the model class (Gemma 4)."""
-
-    @property
-    def quantized(self) -> bool:
-        return self.kv_dtype not in PLAIN_KV
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """A family of attention kernels."""
-
-    name: str
-    refuses: Callable[[AttentionNeed], str | None]
-    """Why it can't serve a need, in vLLM's words; `None`: it can."""
-    sizes: tuple[int, ...] = (16,)
-    """Supported block sizes, smallest first."""
-    multiples: bool = True
-    """Any multiple of `sizes[0]` will do, in one kernel block."""
 
 
 def flash_version(need: AttentionNeed) -> int:
@@ -112,54 +73,13 @@ def flash_page(need: AttentionNeed) -> int:
     return 0
 
 
-def _common(
-    need: AttentionNeed,
-    *,
-    dtypes: frozenset[str],
-    kv: frozenset[str],
-    latent: bool = False,
-    sparse: bool = False,
-    sinks: bool = True,
-    image_prefix: bool = False,
-    per_head_scales: bool = False,
-    encoder: bool = False,
-    dcp: bool = False,
-) -> str | None:
-    """The checks that every backend shares, in vLLM's order."""
-    if need.dtype not in dtypes:
-        return "dtype not supported"
-    if need.kv_dtype not in kv:
-        return "kv_cache_dtype not supported"
-    if need.image_prefix and not image_prefix:
-        return "partial multimodal token full attention not supported"
-    if need.latent != latent:
-        return "MLA not supported" if need.latent else "non-MLA not supported"
-    if need.sinks and not sinks:
-        return "attention sinks not supported"
-    if need.sparse != sparse:
-        return "sparse not supported" if need.sparse else "non-sparse not supported"
-    if need.per_head_scales and not per_head_scales:
-        return "per-head quant scales not supported"
-    if need.encoder and not encoder:
-        return "attention type encoder_only not supported"
-    if need.dcp > 1 and not dcp:
-        return "DCP not supported"
-    return None
-
-
-def _block_refused(need: AttentionNeed, sizes: tuple[int, ...]) -> str | None:
-    if need.block_size is None or any(need.block_size % size == 0 for size in sizes):
-        return None
-    return "block_size not supported"
-
-
 def _flash_attn(need: AttentionNeed) -> str | None:
     major = need.capability[0]
     four = major in (9, 10, 11)
     if need.head_dim % 8 or need.head_dim > (512 if four else 256):
         return "head_size not supported"
     version = flash_version(need)
-    reason = _common(
+    reason = shared_refusal(
         need,
         dtypes=HALF_DTYPES,
         kv=PLAIN_KV | FP8_KV,
@@ -184,14 +104,14 @@ def _flash_attn(need: AttentionNeed) -> str | None:
             "mm_prefix (PrefixLM bidirectional attention) requires FlashAttention v4, which does not resolve "
             "for this head_size"
         )
-    return _block_refused(need, (flash_page(need) or 16,))
+    return block_refusal(need, (flash_page(need) or 16,))
 
 
 def _flash_infer(need: AttentionNeed) -> str | None:
     major = need.capability[0]
     if need.head_dim not in (64, 128, 256, 512):
         return "head_size not supported"
-    reason = _common(
+    reason = shared_refusal(
         need,
         dtypes=HALF_DTYPES,
         kv=PLAIN_KV | FP8_KV | {"fp8_e5m2"} | NVFP4_KV,
@@ -207,29 +127,29 @@ def _flash_infer(need: AttentionNeed) -> str | None:
             return "fa2 prefill misreads an NVFP4 KV cache at head_size 64"
         if need.sinks:
             return "the sink prefill wrapper cannot read an NVFP4 KV cache"
-    return _block_refused(need, (16, 32, 64))
+    return block_refusal(need, (16, 32, 64))
 
 
 def _triton(need: AttentionNeed) -> str | None:
     if need.head_dim < 32:
         return "head_size not supported"
     kv = PLAIN_KV | FP8_KV | {"fp8_e5m2"} | PER_TOKEN_HEAD_KV
-    return _common(need, dtypes=ALL_DTYPES, kv=kv, image_prefix=True, encoder=True) or _block_refused(
+    return shared_refusal(need, dtypes=ALL_DTYPES, kv=kv, image_prefix=True, encoder=True) or block_refusal(
         need, (16,)
     )
 
 
 def _flex(need: AttentionNeed) -> str | None:
-    return _common(
+    return shared_refusal(
         need, dtypes=ALL_DTYPES, kv=PLAIN_KV, sinks=False, image_prefix=True, encoder=True
-    ) or _block_refused(need, (16,))
+    ) or block_refusal(need, (16,))
 
 
 def _turboquant(need: AttentionNeed) -> str | None:
-    reason = _common(need, dtypes=HALF_DTYPES, kv=TURBOQUANT_KV, sinks=False)
+    reason = shared_refusal(need, dtypes=HALF_DTYPES, kv=TURBOQUANT_KV, sinks=False)
     if reason is None and need.window:
         reason = "sliding window not supported"
-    return reason or _block_refused(need, (16, 32, 64, 128))
+    return reason or block_refusal(need, (16, 32, 64, 128))
 
 
 def _triton_flash(need: AttentionNeed) -> str | None:
@@ -238,16 +158,7 @@ def _triton_flash(need: AttentionNeed) -> str | None:
         return "head_size not supported"
     if need.capability[0] != 9:
         return "compute capability not supported"
-    causal = AttentionNeed(
-        capability=need.capability,
-        dtype=need.dtype,
-        kv_dtype=need.kv_dtype,
-        head_dim=need.head_dim,
-        value_dim=need.value_dim,
-        sinks=need.sinks,
-        block_size=need.block_size,
-        flash_version=need.flash_version,
-    )
+    causal = replace(need, image_prefix=False, encoder=False)
     return _triton(need) or _flash_attn(causal)
 
 
@@ -257,93 +168,8 @@ def _triton_flash_infer(need: AttentionNeed) -> str | None:
         return "head_size not supported"
     if need.capability[0] != 10:
         return "compute capability not supported"
-    causal = AttentionNeed(
-        capability=need.capability, dtype=need.dtype, kv_dtype=need.kv_dtype, head_dim=need.head_dim
-    )
-    return _triton(need) or _flash_infer(causal) or _block_refused(need, (64,))
-
-
-def _latent(
-    need: AttentionNeed,
-    *,
-    majors: tuple[int, ...] = (),
-    kv: frozenset[str] = PLAIN_KV,
-    sizes: tuple[int, ...] = (16,),
-    dtypes: frozenset[str] = HALF_DTYPES,
-    sparse: bool = False,
-    dcp: bool = True,
-) -> str | None:
-    reason = _common(need, dtypes=dtypes, kv=kv, latent=True, sparse=sparse, sinks=False, dcp=dcp)
-    if reason is None and majors and need.capability[0] not in majors:
-        reason = "compute capability not supported"
-    return reason or _block_refused(need, sizes)
-
-
-def _flash_attn_mla(need: AttentionNeed) -> str | None:
-    return _latent(need, majors=(9,))
-
-
-def _flash_mla(need: AttentionNeed) -> str | None:
-    return _latent(need, majors=(9, 10), kv=PLAIN_KV | FP8_KV, sizes=(64,))
-
-
-def _flash_infer_mla(need: AttentionNeed) -> str | None:
-    reason = _latent(need, majors=(10,), kv=PLAIN_KV | FP8_KV, sizes=(32, 64))
-    if reason is None and need.nope_dim not in (64, 128, 192):
-        return f"FlashInfer MLA kernel requires qk_nope_head_dim in [64, 128, 192], but got {need.nope_dim}"
-    return reason
-
-
-def _cutlass_mla(need: AttentionNeed) -> str | None:
-    return _latent(need, majors=(10,), kv=PLAIN_KV | FP8_KV, sizes=(128,))
-
-
-def _triton_mla(need: AttentionNeed) -> str | None:
-    return _latent(need, kv=PLAIN_KV | FP8_KV)
-
-
-def _flash_attn_mla_sparse(need: AttentionNeed) -> str | None:
-    return _latent(need, majors=(9,), sizes=(64,), sparse=True, dcp=False)
-
-
-def _fa4_mla_sparse(need: AttentionNeed) -> str | None:
-    if need.head_dim != 576:
-        return "head_size not supported"
-    kv = frozenset({"auto", "bfloat16"})
-    reason = _latent(need, majors=(10,), kv=kv, sizes=(64,), dtypes=frozenset({"bfloat16"}), sparse=True)
-    if reason is None and (need.index_topk == 0 or need.index_topk % 128):
-        return f"FA4 sparse MLA requires index_topk % 128 == 0, got {need.index_topk}"
-    if reason is None and need.heads * need.dcp not in (8, 16, 32, 64, 128):
-        return f"FA4 sparse MLA requires 8 to 128 gathered query heads, got num_heads={need.heads}"
-    return reason or _flash_infer_mla_sparse(need)
-
-
-def _flash_infer_mla_sparse(need: AttentionNeed) -> str | None:
-    if need.head_dim not in (512, 576):
-        return "head_size not supported"
-    reason = _latent(need, majors=(10,), kv=PLAIN_KV | FP8_KV, sizes=(32,), sparse=True)
-    if reason is None and need.rope_dim and need.nope_dim not in (128, 192):
-        return (
-            f"FlashInfer MLA Sparse kernel requires qk_nope_head_dim in [128, 192], but got {need.nope_dim}"
-        )
-    return reason
-
-
-def _flash_infer_mla_sparse_sm120(need: AttentionNeed) -> str | None:
-    kv = FP8_KV | {"auto", "fp8_ds_mla"}
-    return _latent(
-        need, majors=(12,), kv=kv, sizes=(64,), dtypes=frozenset({"bfloat16"}), sparse=True, dcp=False
-    )
-
-
-def _flash_mla_sparse(need: AttentionNeed) -> str | None:
-    if need.head_dim not in (512, 576):
-        return "head_size not supported"
-    kv = frozenset({"auto", "bfloat16", "fp8", "fp8_ds_mla", "nvfp4_ds_mla"})
-    reason = _latent(need, majors=(9, 10), kv=kv, sizes=(64,), dtypes=frozenset({"bfloat16"}), sparse=True)
-    if reason is None and need.kv_dtype == "nvfp4_ds_mla" and need.capability[0] != 10:
-        return "FLASHMLA_SPARSE only supports the nvfp4_ds_mla kv-cache dtype on SM100 (Blackwell)"
-    return reason
+    causal = replace(need, image_prefix=False, encoder=False)
+    return _triton(need) or _flash_infer(causal) or block_refusal(need, (64,))
 
 
 FLASH_ATTN = Backend("FLASH_ATTN", _flash_attn)
@@ -355,16 +181,6 @@ TRITON_FLASH_ATTN = Backend("TRITON_FLASH_ATTN", _triton_flash)
 TRITON_FLASHINFER = Backend("TRITON_FLASHINFER", _triton_flash_infer, (64,), multiples=False)
 FLASH_ATTN_DIFFKV = Backend("FLASH_ATTN_DIFFKV", _flash_attn)
 TRITON_ATTN_DIFFKV = Backend("TRITON_ATTN_DIFFKV", _triton)
-FLASH_ATTN_MLA = Backend("FLASH_ATTN_MLA", _flash_attn_mla)
-FLASHMLA = Backend("FLASHMLA", _flash_mla, (64,), multiples=False)
-FLASHINFER_MLA = Backend("FLASHINFER_MLA", _flash_infer_mla, (32, 64), multiples=False)
-CUTLASS_MLA = Backend("CUTLASS_MLA", _cutlass_mla, (128,), multiples=False)
-TRITON_MLA = Backend("TRITON_MLA", _triton_mla)
-FLASH_ATTN_MLA_SPARSE = Backend("FLASH_ATTN_MLA_SPARSE", _flash_attn_mla_sparse, (64,))
-FLASH_ATTN_MLA_SPARSE_FA4 = Backend("FLASH_ATTN_MLA_SPARSE_FA4", _fa4_mla_sparse, (64,))
-FLASHINFER_MLA_SPARSE = Backend("FLASHINFER_MLA_SPARSE", _flash_infer_mla_sparse, (32,))
-FLASHINFER_MLA_SPARSE_SM120 = Backend("FLASHINFER_MLA_SPARSE_SM120", _flash_infer_mla_sparse_sm120, (64,))
-FLASHMLA_SPARSE = Backend("FLASHMLA_SPARSE", _flash_mla_sparse, (64,), multiples=False)
 
 BACKENDS = {backend.name: backend for backend in list(globals().values()) if isinstance(backend, Backend)}
 

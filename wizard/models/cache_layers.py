@@ -161,6 +161,8 @@ def _read(metadata: ModelMetadata) -> CacheModel:
     latent = _is_latent(facts, model_type)
     kinds = layer_kinds(facts, model_type)
     total = len(kinds) if kinds is not None and not facts.has("num_hidden_layers") else metadata.num_layers
+    if kinds is not None and len(kinds) < total:
+        raise ConfigError(f"config.json lists the kinds of {len(kinds)} layers, fewer than its {total}.")
     if total > LARGEST_LAYER_COUNT:
         raise ConfigError(f"config.json: {total} layers are out of any model's range.")
     if is_encoder(metadata):

@@ -198,7 +198,10 @@ def batch_below_context(*, max_num_batched_tokens: int, max_model_len: int) -> s
 
 NO_EXPERTS = "Number of experts in the model must be greater than 0 when expert parallelism is enabled."
 
-NO_PIPELINE = "Pipeline parallelism is not supported for this model. Supported models implement the `SupportsPP` interface."
+NO_PIPELINE = (
+    "Pipeline parallelism is not supported for this model. "
+    "Supported models implement the `SupportsPP` interface."
+)
 
 NVFP4_LATENT = (
     "nvfp4 KV cache is not supported with MLA (Multi-head Latent Attention) backends. Please use a different "
@@ -223,7 +226,10 @@ TURBOQUANT_CHUNKED = (
     "turboquant_k3v4_nc, turboquant_3bit_nc"
 )
 
-TURBOQUANT_NO_ATTENTION = "TurboQuant KV cache requires identifiable full-attention layers, but none were found in the hybrid model config."
+TURBOQUANT_NO_ATTENTION = (
+    "TurboQuant KV cache requires identifiable full-attention layers, "
+    "but none were found in the hybrid model config."
+)
 
 UNPROMOTABLE = "Failed to promote local KV cache specs to one unified type."
 

@@ -38,6 +38,8 @@ class Traits:
     always_tied: bool = False
     ends_everywhere: bool = False
     """Embeddings and head are built on every pipeline stage."""
+    embedding_everywhere: bool = False
+    """The embedding is, the head isn't."""
 
     mixer: str = "gqa"
     mixers: Mapping[str, str] = field(default_factory=dict)
@@ -130,6 +132,10 @@ class Traits:
     """'count': shared experts x expert width; else the config key of their common width."""
     shared_name: str = "shared_experts"
     shared_gate: bool = False
+    shared_copied: bool = False
+    """Sequence-parallel MoE (EP with TP and DP) keeps shared experts whole on every rank."""
+    dense_copied: bool = False
+    """... and the dense blocks of the first layers."""
     dense_too: bool = False
     """Sparse layers have the dense block beside the experts."""
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wizard.models.architectures import Traits
-from wizard.models.attention import hidden_size
+from wizard.models.attention import grouped_query, hidden_size
 from wizard.models.facts import Facts
 from wizard.models.modules import CacheScales, Linear, Module, Tensor
-from wizard.models.rotary import rotary_table
+from wizard.models.rotary import rope_kind, rope_parameters, rotary_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,20 @@ def latent_shape(facts: Facts) -> LatentShape:
         heads=facts.int("num_attention_heads", low=1),
         nope=facts.int("qk_nope_head_dim"),
         rope=facts.int("qk_rope_head_dim"),
-        value=facts.int("v_head_dim"),
+        value=facts.int("v_head_dim", default=hidden_size(facts) // facts.int("num_attention_heads", low=1)),
         kv_rank=facts.int("kv_lora_rank"),
         q_rank=facts.int("q_lora_rank", default=0),
     )
 
 
 def latent(facts: Facts, traits: Traits, index: int, kind: str) -> list[Module]:
-    """Low-rank queries and one latent for keys and values; projections to the latent are copied on all ranks."""
+    """Low-rank queries and one latent for keys and values; projections to the latent are copied on all ranks.
+
+    Sparse attention turns the fused rotary kernel on, which keeps a YaRN table in float32
+    (rotary_embedding/deepseek_scaling_rope.py), and the indexer may rotate by a table of its own.
+    """
+    if not facts.int("kv_lora_rank", default=0):
+        return grouped_query(facts, traits, index, kind)
     hidden, shape, name = hidden_size(facts), latent_shape(facts), traits.attn
     down = shape.kv_rank + shape.rope
     query = shape.heads * (shape.nope + shape.rope)
@@ -64,10 +70,14 @@ def latent(facts: Facts, traits: Traits, index: int, kind: str) -> list[Module]:
         ),
         Linear(f"{name}.o_proj", shape.heads * shape.value, (hidden,), "row"),
         CacheScales(f"{name}.attn", latent=True),
-        rotary_table(facts, shape.rope, dtype=traits.rotary_dtype),
     ]
-    if facts.has("index_topk") and has_indexer(facts, index):
+    sparse = facts.has("index_topk")
+    dtype = "float32" if sparse and rope_kind(rope_parameters(facts)) == "yarn" else traits.rotary_dtype
+    modules.append(rotary_table(facts, shape.rope, dtype=dtype))
+    if sparse and has_indexer(facts, index):
         modules += indexer(facts, name, hidden, shape.q_rank)
+        if not facts.flag("indexer_rope_interleave"):
+            modules.append(rotary_table(facts, shape.rope, dtype=dtype, key="indexer"))
     return modules
 
 
@@ -89,12 +99,12 @@ def latent_expanded(facts: Facts, traits: Traits, index: int, kind: str) -> list
 
 def has_indexer(facts: Facts, index: int) -> bool:
     """GLM-5.2 and later choose tokens in some layers and reuse the choice in others."""
-    listed = facts.list("indexer_types")
-    if listed is not None and index < len(listed):
-        return listed[index] != "shared"
     pattern = facts.get("index_topk_pattern")
-    if isinstance(pattern, str | list | tuple) and index < len(pattern):
-        return pattern[index] != "S"
+    if isinstance(pattern, str | list | tuple):
+        return index >= len(pattern) or pattern[index] != "S"
+    listed = facts.list("indexer_types")
+    if listed is not None and index < len(listed) and not facts.has("index_topk_freq"):
+        return listed[index] != "shared"
     every = max(1, facts.int("index_topk_freq", default=1))
     offset = facts.int("index_skip_topk_offset", default=2)
     return every == 1 or max(index - offset + 1, 0) % every == 0

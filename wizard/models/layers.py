@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from wizard.errors import ConfigError
 from wizard.models.architectures import Traits
@@ -58,7 +59,8 @@ def standard_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
         if traits.dense_too:
             modules += gated_mlp(facts, traits, traits.mlp, dense_width(facts, traits, index))
     elif traits.mlp:
-        modules = modules + gated_mlp(facts, traits, traits.mlp, dense_width(facts, traits, index))
+        dense = gated_mlp(facts, traits, traits.mlp, dense_width(facts, traits, index))
+        modules = modules + [replace(matrix, sequence_parallel=traits.dense_copied) for matrix in dense]
     if traits.norms:
         modules.append(norm("norms", hidden_size(facts), switched(facts, traits.norm_bias), traits.norms))
     return modules

@@ -132,8 +132,10 @@ class ModuleTree:
     """On every stage."""
     towers: tuple[Block, ...] = ()
     """Encoder layers, on the first stage."""
-    tower_heads: int = 1
-    """The encoder is cut by TP only where it divides these."""
+    tower_heads: int = 0
+    """Heads of the encoder that TP must divide; 0: none."""
+    tower_copied_if_uneven: bool = False
+    """Kept whole too where TP doesn't divide the heads, which vLLM refuses for other encoders."""
     tied: tuple[Module, ...] = ()
     """Embeddings that the head shares: on the last stage too, but once where first and last are one."""
     draft: tuple[Block, ...] = ()

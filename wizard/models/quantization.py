@@ -184,7 +184,7 @@ def _gptq(facts: Facts, metadata: ModelMetadata) -> Quantization:
         )
     elif bits not in (4, 8) or not facts.flag("sym", default=True):
         refusal = f"Unsupported quantization config: bits={bits}, sym={facts.flag('sym', default=True)}"
-    scheme = Scheme("gptq", bits, group)
+    scheme = Scheme("gptq", bits, group, zero_points=not facts.flag("sym", default=True))
     rules: list[Rule] = []
     ignored: list[str] = []
     dynamic = section(facts.values, "dynamic") or {}
@@ -218,7 +218,10 @@ def _group(facts: Facts, name: str, default: int) -> int:
 def _awq(facts: Facts, metadata: ModelMetadata) -> Quantization:
     bits = facts.int("w_bit", "bits", default=4, low=1)
     scheme = Scheme(
-        "awq", bits, _group(facts, "q_group_size" if facts.has("q_group_size") else "group_size", 128)
+        "awq",
+        bits,
+        _group(facts, "q_group_size" if facts.has("q_group_size") else "group_size", 128),
+        zero_points=facts.flag("zero_point", default=True),
     )
     refusal = "" if bits == 4 else f"Unsupported num_bits = {bits}. Supported: 4."
     return Quantization(

@@ -16,13 +16,24 @@ _ORIGINAL_LENGTH_TYPES = frozenset({"yarn", "deepseek_yarn", "deepseek_llama_sca
 
 
 def rope_parameters(facts: Facts, layer_type: str = "") -> Mapping[str, Any]:
-    """`rope_parameters` or `rope_scaling`; the sub-section of `layer_type` where there is one per type."""
+    """`rope_parameters` or `rope_scaling`; the sub-section of `layer_type` where there is one per type.
+
+    Where there are types but one section only, sliding windows are not scaled (transformers' Gemma 3).
+    """
     for name in ("rope_parameters", "rope_scaling"):
         section = facts.part(name)
         if section is not None:
             nested = section.values.get(layer_type)
-            return nested if isinstance(nested, Mapping) else section.values
+            if isinstance(nested, Mapping):
+                return nested
+            return {} if layer_type == "sliding_attention" else section.values
     return {}
+
+
+def rope_kind(parameters: Mapping[str, Any]) -> str:
+    """The scaling type in one word; `yarn` for all its spellings."""
+    kind = str(parameters.get("rope_type") or parameters.get("type") or "default")
+    return "yarn" if kind in _ORIGINAL_LENGTH_TYPES else kind
 
 
 def rotary_table(
@@ -52,7 +63,7 @@ def rotary_table(
     elif facts.has("rotary_pct"):
         fraction = facts.number("rotary_pct", 1.0)
     width = rope.int("rope_dim", default=0) or facts.int("rotary_dim", default=0) or int(head_dim * fraction)
-    kind = str(rope.get("rope_type") or rope.get("type") or "default")
+    kind = rope_kind(raw)
     if kind == "proportional":
         width = head_dim
     factor = rope.get("factor")
@@ -61,7 +72,7 @@ def rotary_table(
         scale = sum(float(item) for item in factor if isinstance(item, int | float))
     elif factor is not None:
         scale = rope.number("factor", 1.0)
-    if kind in _ORIGINAL_LENGTH_TYPES:
+    if kind == "yarn":
         positions = int(rope.int("original_max_position_embeddings", default=positions) * scale)
     elif kind in ("linear", "dynamic") and "alpha" not in raw:
         positions = int(rope.int("max_trained_positions", default=positions) * scale)

@@ -47,7 +47,7 @@ def sparse_block(facts: Facts, traits: Traits, index: int) -> list[Module]:
     shared = _shared_width(facts, traits, index, width)
     if shared:
         matrices = gated_mlp(facts, traits, f"{name}.{traits.shared_name}", shared)
-        modules += [replace(matrix, sequence_parallel=True) for matrix in matrices]
+        modules += [replace(matrix, sequence_parallel=traits.shared_copied) for matrix in matrices]
         if traits.shared_gate:
             modules.append(Linear(f"{name}.shared_expert_gate", hidden, (1,), "whole", quantised=False))
     return modules

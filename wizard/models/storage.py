@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, gcd
 
 DTYPE_BYTES: Mapping[str, int] = {
@@ -29,6 +29,10 @@ FP8 = "float8_e4m3fn"
 
 SMALLEST_FP8_BLOCK = 32
 """Expert shards that don't divide into blocks are cut finer, down to this (fused_moe/oracle/fp8.py)."""
+
+
+SMALLEST_WNA16_GROUP = 32
+"""Below it vLLM asserts (quantization/moe_wna16.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,9 +293,10 @@ def _experts_fp8_block(scheme: Scheme, shard: ExpertShard) -> Bytes:
 
 
 def _experts_nvfp4(scheme: Scheme, shard: ExpertShard) -> Bytes:
-    elements = _expert_elements(shard)
     scales = (shard.shards + 1) * (shard.count + shard.count)
-    return _sized(uint8=elements // 2, float8_e4m3fn=elements // (scheme.group or 16), float32=scales)
+    return _sized(
+        uint8=_expert_elements(shard) // 2, float8_e4m3fn=shard.count * _expert_scales(scheme, shard), float32=scales
+    )
 
 
 def _experts_mxfp4(scheme: Scheme, shard: ExpertShard) -> Bytes:
@@ -320,6 +325,18 @@ def _experts_gptq(scheme: Scheme, shard: ExpertShard) -> Bytes:
     return _expert_bias(total, shard, always=scheme.kind == "gptq")
 
 
+def _experts_unpacked(scheme: Scheme, shard: ExpertShard) -> Bytes:
+    """GPTQ and AWQ where Marlin can't take the shard: groups are halved until they divide it."""
+    group = scheme.group
+    while group > SMALLEST_WNA16_GROUP and (shard.intermediate % group or shard.hidden % group):
+        group //= 2
+    scales = shard.count * _expert_scales(replace(scheme, group=group), shard)
+    zeros = scales * scheme.bits // 8 if scheme.zero_points else 0
+    total = _sized(uint8=_expert_elements(shard) * scheme.bits // 8 + zeros)
+    _add(total, shard.dtype, scales)
+    return total
+
+
 def _experts_packed(scheme: Scheme, shard: ExpertShard) -> Bytes:
     factor = 32 // scheme.bits
     scales = _expert_scales(scheme, shard)
@@ -342,6 +359,7 @@ EXPERT_STORAGE: Mapping[str, Callable[[Scheme, ExpertShard], Bytes]] = {
     "mxfp8": _experts_mxfp8,
     "gptq": _experts_gptq,
     "awq": _experts_gptq,
+    "unpacked": _experts_unpacked,
     "packed": _experts_packed,
 }
 

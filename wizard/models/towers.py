@@ -7,6 +7,7 @@ mllama4,mistral3,pixtral,llava,llava_next,lfm2_vl,muse_glimmer,kimi_k25,qwen2_au
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from wizard.models.attention import hidden_size
 from wizard.models.facts import Facts
@@ -51,7 +52,7 @@ def qwen2_vl(config: Facts, text: Facts) -> Tower:
             *two_layers("visual.merger.mlp.0", "visual.merger.mlp.2", merged, merged, hidden_size(text)),
             _rotary(width // heads),
         ),
-        heads,
+        heads=heads,
     )
 
 
@@ -71,7 +72,7 @@ def qwen2_5_vl(config: Facts, text: Facts) -> Tower:
             *two_layers("visual.merger.mlp.0", "visual.merger.mlp.2", merged, merged, hidden_size(text)),
             _rotary(width // heads),
         ),
-        heads,
+        heads=heads,
     )
 
 
@@ -96,7 +97,7 @@ def qwen3_vl(config: Facts, text: Facts) -> Tower:
         modules.append(layer_norm(f"{name}.norm", merged))
         modules += two_layers(f"{name}.linear_fc1", f"{name}.linear_fc2", merged, merged, out)
     block = encoder_layers(style, vision.int("depth", default=27), width, vision.int("intermediate_size", default=4304))
-    return Tower((block,), tuple(modules), heads)
+    return Tower((block,), tuple(modules), heads=heads)
 
 
 def glm4v(config: Facts, text: Facts) -> Tower:
@@ -133,7 +134,7 @@ def glm4v(config: Facts, text: Facts) -> Tower:
             Linear("visual.merger.down_proj", context, (out,), "row"),
             _rotary(width // heads),
         ),
-        heads,
+        heads=heads,
     )
 
 
@@ -152,7 +153,7 @@ def clip_modules(vision: Facts, prefix: str, *, layers_short: int = 0) -> Tower:
             Tensor(f"{prefix}.embeddings.position_ids", positions, dtype="int64", buffer=True),
             layer_norm(f"{prefix}.pre_layrnorm", width),
         ),
-        vision.int("num_attention_heads", default=16),
+        heads=vision.int("num_attention_heads", default=16),
     )
 
 
@@ -170,7 +171,7 @@ def siglip_modules(vision: Facts, prefix: str, *, layers_short: int = 0) -> Towe
     if not layers_short:
         modules.append(layer_norm(f"{prefix}.post_layernorm", width))
     block = encoder_layers(style, depth, width, vision.int("intermediate_size", default=4304))
-    return Tower((block,), tuple(modules), vision.int("num_attention_heads", default=16))
+    return Tower((block,), tuple(modules), heads=vision.int("num_attention_heads", default=16))
 
 
 def _layers_short(config: Facts, default: int = -2) -> int:
@@ -202,29 +203,28 @@ def llava(config: Facts, text: Facts) -> Tower:
     name = "multi_modal_projector"
     hidden = hidden_size(text)
     projector = two_layers(f"{name}.linear_1", f"{name}.linear_2", width, hidden, hidden, bias=bias)
-    return Tower(tower.blocks, (*tower.modules, *projector), tower.heads)
+    return Tower(tower.blocks, (*tower.modules, *projector), heads=tower.heads)
 
 
 def llava_next(config: Facts, text: Facts) -> Tower:
     tower = llava(config, text)
-    return Tower(tower.blocks, (*tower.modules, Tensor("image_newline", hidden_size(text))), tower.heads)
+    return replace(tower, everywhere=(Tensor("image_newline", hidden_size(text)),))
 
 
 def llama4(config: Facts, text: Facts) -> Tower:
     """Llama 4: pixel shuffle between two adapter matrices, one projection."""
     vision = _vision(config)
     width = vision.int("hidden_size", default=768)
-    ratio = vision.number("pixel_shuffle_ratio", 0.5)
-    shuffled = int(width // (ratio * ratio)) if ratio else width
     size = vision.int("patch_size", default=14, low=1)
     positions = patch_count(vision, image=448) + 1
     heads = vision.int("num_attention_heads", default=16, low=1)
     style = LayerStyle("vision_model.model.layers.{}", qkv="self_attn.qkv_proj", out="self_attn.o_proj", quantised=False)
     inner = vision.int("projector_input_dim", default=4096)
-    outer = vision.int("vision_output_dim", default=4096)
+    outer = vision.int("projector_output_dim", default=4096)
+    mlp = vision.int("intermediate_size", default=5632)
     adapter = "vision_model.vision_adapter.mlp"
     block = encoder_layers(
-        style, vision.int("num_hidden_layers", default=34), width, vision.int("intermediate_size", default=5632)
+        style, vision.int("num_hidden_layers", default=34), width, mlp
     )
     return Tower(
         (block,),
@@ -233,11 +233,11 @@ def llama4(config: Facts, text: Facts) -> Tower:
             Tensor("vision_model.positional_embedding_vlm", positions * width),
             Linear("vision_model.patch_embedding.linear", 3 * size * size, (width,), quantised=False),
             layer_norm("vision_model.layernorms", width, count=2),
-            *two_layers(f"{adapter}.fc1", f"{adapter}.fc2", shuffled, inner, outer, bias=False, quantised=False),
-            Linear("multi_modal_projector.linear_1", outer, (hidden_size(text),), quantised=False),
+            *two_layers(f"{adapter}.fc1", f"{adapter}.fc2", mlp, inner, outer, bias=False, quantised=False),
+            Linear("multi_modal_projector.linear_1", vision.int("vision_output_dim", default=7680), (hidden_size(text),), quantised=False),
             Rotary(rows=positions, width=width // heads, key="vision", dtype="float32"),
         ),
-        heads,
+        heads=heads,
     )
 
 
@@ -274,7 +274,7 @@ def pixtral(config: Facts, text: Facts) -> Tower:
             Linear(f"{name}.patch_merger.merging_layer", width * merge * merge, (width,), "whole", quantised=False),
             *two_layers(f"{name}.linear_1", f"{name}.linear_2", width, hidden, hidden, bias=bias),
         ),
-        heads,
+        heads=heads,
     )
 
 
@@ -302,7 +302,7 @@ def lfm2_vl(config: Facts, text: Facts) -> Tower:
         f"{name}.linear_1", f"{name}.linear_2", merged, middle, hidden_size(text), bias=bias, split=False, quantised=False
     )
     block = encoder_layers(style, max(0, depth), width, vision.int("intermediate_size", default=4304))
-    return Tower((block,), tuple(modules), vision.int("num_attention_heads", default=16))
+    return Tower((block,), tuple(modules), heads=vision.int("num_attention_heads", default=16))
 
 
 def muse_glimmer(config: Facts, text: Facts) -> Tower:
@@ -335,7 +335,8 @@ def muse_glimmer(config: Facts, text: Facts) -> Tower:
             ),
             Linear("vision_projection", inner, (hidden_size(text),), "whole"),
         ),
-        vision.int("num_attention_heads", "heads", default=16),
+        heads=vision.int("num_attention_heads", "heads", default=16),
+        copied_if_uneven=True,
     )
 
 
@@ -350,6 +351,8 @@ def kimi_k25(config: Facts, text: Facts) -> Tower:
     times = vision.int("init_pos_emb_time", default=4)
     kernel = vision.list("merge_kernel_size") or (2, 2)
     merged = width * Facts({"k": kernel[0]}).int("k") * Facts({"k": kernel[-1]}).int("k")
+    quantised = config.part("quantization_config") or text.part("quantization_config")
+    table = "float32" if quantised and quantised.text("quant_method") != "compressed-tensors" else ""
     style = LayerStyle(
         "vision_tower.encoder.blocks.{}", qkv="wqkv", out="wo", up="mlp.fc0", down="mlp.fc1", quantised=False
     )
@@ -358,7 +361,7 @@ def kimi_k25(config: Facts, text: Facts) -> Tower:
         (
             patches("vision_tower.patch_embed.proj", vision, width, bias=True),
             Tensor("vision_tower.patch_embed.pos_emb", rows * width),
-            Tensor("vision_tower.patch_embed.pos_emb.time_weight", times * width, dtype="float32", buffer=True),
+            Tensor("vision_tower.patch_embed.pos_emb.time_weight", times * width, dtype=table, buffer=True),
             layer_norm("vision_tower.encoder.final_layernorm", width),
             layer_norm("mm_projector.pre_norm", width),
             *two_layers(
@@ -371,7 +374,8 @@ def kimi_k25(config: Facts, text: Facts) -> Tower:
                 quantised=False,
             ),
         ),
-        heads,
+        heads=heads,
+        copied_if_uneven=True,
     )
 
 

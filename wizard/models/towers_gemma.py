@@ -31,7 +31,7 @@ def gemma3_tower(config: Facts, text: Facts) -> Tower:
             Tensor(f"{name}.mm_input_projection_weight", width * hidden_size(text)),
             layer_norm(f"{name}.mm_soft_emb_norm", width, bias=False),
         ),
-        vision.int("num_attention_heads", default=16),
+        heads=vision.int("num_attention_heads", default=16),
     )
 
 
@@ -137,7 +137,8 @@ def gemma4_unified_tower(config: Facts, text: Facts) -> Tower:
     features = audio.int("output_proj_dims", "hidden_size", "audio_embed_dim", default=640)
     return Tower(
         (),
-        (
+        (),
+        everywhere=(
             Tensor("vision_embedder.pos_embedding", 2 * positions * width),
             Linear("vision_embedder.patch_dense", pixels, (width,), "column", True),
             layer_norm("vision_embedder.patch_ln1", pixels),

@@ -81,13 +81,17 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
     for extra in traits.extras:
         every += EXTRAS[extra](facts, traits)
     if traits.pooler:
-        last += POOLERS[traits.pooler](facts, Facts(metadata.config))
+        every += POOLERS[traits.pooler](facts, Facts(metadata.config))
     if traits.ends_everywhere:
         every += first + last
         first, last, tied = [], [], ()
+    elif traits.embedding_everywhere:
+        every += first
+        first, tied = [], ()
     tower = TOWERS[traits.tower](Facts(metadata.config), facts) if traits.tower else None
     if tower is not None:
         first += tower.modules
+        every += tower.everywhere
     return ModuleTree(
         blocks=blocks,
         num_layers=facts.layers,
@@ -96,7 +100,8 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
         every=tuple(every),
         tied=tied,
         towers=tower.blocks if tower else (),
-        tower_heads=tower.heads if tower else 1,
+        tower_heads=tower.heads if tower else 0,
+        tower_copied_if_uneven=tower.copied_if_uneven if tower else False,
         renames=traits.renames,
     )
 

@@ -18,8 +18,12 @@ class Tower:
 
     blocks: tuple[Block, ...]
     modules: tuple[Module, ...]
-    heads: int = 1
-    """vLLM keeps the encoder whole on every rank where TP doesn't divide them."""
+    everywhere: tuple[Module, ...] = ()
+    """Of it, what every pipeline stage has."""
+    heads: int = 0
+    """What TP must divide; 0: nothing."""
+    copied_if_uneven: bool = False
+    """Kept whole too where TP doesn't divide the heads, which vLLM refuses for other encoders."""
 
 
 @dataclass(frozen=True, slots=True)

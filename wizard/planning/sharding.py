@@ -8,7 +8,7 @@ methods and of `layers/attention/mla_attention.py` (repacking).
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wizard.models.modules import (
     CacheScales,
@@ -83,6 +83,14 @@ def mxfp4_multiple(capability: tuple[int, int], *, gpt_oss: bool) -> tuple[int, 
     priority lists above it: gpt-oss uses Triton on 9.x, TRT-LLM on 10.x, Marlin elsewhere.
     """
     return (1, 64) if gpt_oss and capability[0] == 9 else (256, 128)
+
+
+def _marlin_takes(scheme: Scheme, shard: ExpertShard) -> bool:
+    """Whether Marlin's expert kernel can multiply the shard (marlin_utils.py `check_moe_marlin_supports_config`)."""
+    group = scheme.group
+    return (
+        shard.hidden % 128 == 0 and (group <= 0 or shard.intermediate % group == 0) and group in (-1, 32, 64, 128)
+    )
 
 
 class Sizer:
@@ -174,6 +182,11 @@ class Sizer:
         """What vLLM says of a cut that the stored form doesn't allow."""
         if scheme.kind == "fp8_block":
             self._check_blocks(linear, shard, scheme, tp)
+        if scheme.kind == "awq" and 0 < scheme.group < linear.inputs and shard.inputs % scheme.group:
+            self.refusals.append(
+                "The input size is not aligned with the quantized weight shape. "
+                "This can be caused by too large tensor parallel size."
+            )
 
     def _check_blocks(self, linear: Linear, shard: Shard, scheme: Scheme, tp: int) -> None:
         """Source: vLLM 0.33 fp8_utils.py `validate_fp8_block_shape`."""
@@ -211,6 +224,8 @@ class Sizer:
             dtype=layout.dtype,
             tp=layout.tp,
         )
+        if scheme.kind in ("gptq", "awq") and not _marlin_takes(scheme, shard):
+            scheme = replace(scheme, kind="unpacked")
         buffers = 4 * experts.count if layout.ep > 1 else 0
         total = expert_bytes(scheme, shard)
         slack = sum(map(unsplit_bytes, expert_tensors(scheme, shard)))
@@ -224,7 +239,9 @@ class Sizer:
             return -biases * DTYPE_BYTES[shard.dtype]
         if scheme.kind == "fp8_block" and self.layout.capability < FP8_MATRIX_CAPABILITY:
             block = scheme.block[1]
-            scales = shard.count * (ups * (shard.hidden // block) + shard.hidden * (shard.intermediate // block))
+            scales = shard.count * (
+                ups * (shard.hidden // block) + shard.hidden * (shard.intermediate // block)
+            )
             return scales * DTYPE_BYTES[shard.dtype] - stored[scheme.scale_dtype]
         if scheme.kind == "mxfp4" and self.gpt_oss and self.layout.capability[0] == 9:
             rows = HOPPER_SCALE_ROWS

@@ -234,15 +234,16 @@ def _scheme(module: Module, prefix: str, quantization: Quantization | None) -> S
 def _compute(model: _Model, layout: Layout, launch: Launch) -> RankWeights:
     refusals = list(_refusals(model, layout, launch))
     sizer = Sizer(layout, model.quantization, refusals)
-    encoder_tp = 1 if layout.encoder_whole or model.tree.tower_heads % layout.tp else layout.tp
-    encoder = Sizer(replace(layout, tp=encoder_tp), model.quantization, refusals)
+    encoder = Sizer(replace(layout, tp=_encoder_tp(model.tree, layout)), model.quantization, refusals)
     sized = [(group, sizer.size(group.module, group.scheme)) for group in model.groups]
     towers = [(group, encoder.size(group.module, group.scheme)) for group in model.towers]
     stages = []
     for stage, (start, end) in enumerate(stage_ranges(model.tree.num_layers, layout.pp)):
         sum_of = _Sum()
         for group, size in sized:
-            sum_of.add(group.module, size, bisect_left(group.indices, end) - bisect_left(group.indices, start))
+            sum_of.add(
+                group.module, size, bisect_left(group.indices, end) - bisect_left(group.indices, start)
+            )
         ends = [(group, sizer) for group in model.every]
         if stage == 0:
             for group, size in towers:
@@ -268,11 +269,25 @@ def _compute(model: _Model, layout: Layout, launch: Launch) -> RankWeights:
 def _refusals(model: _Model, layout: Layout, launch: Launch) -> Iterator[str]:
     """What vLLM says before it builds anything."""
     quantization = model.quantization
-    if quantization is not None and quantization.refusal and launch.rules.number >= quantization.refused_since:
+    if (
+        quantization is not None
+        and quantization.refusal
+        and launch.rules.number >= quantization.refused_since
+    ):
         yield quantization.refusal
     heads = launch.metadata.num_attention_heads
     if heads % layout.tp:
         yield f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({layout.tp})."
+    encoder_tp = _encoder_tp(model.tree, layout)
+    if model.tree.tower_heads % encoder_tp:
+        yield f"{model.tree.tower_heads} is not divisible by {encoder_tp}"
+
+
+def _encoder_tp(tree: ModuleTree, layout: Layout) -> int:
+    """Ranks that share the encoder."""
+    if layout.encoder_whole:
+        return 1
+    return 1 if tree.tower_copied_if_uneven and tree.tower_heads % layout.tp else layout.tp
 
 
 class _Sum:

@@ -50,6 +50,12 @@ def test_an_older_version_gets_the_parser_it_has_or_none_with_a_note() -> None:
     assert "no tool-call parser for MiniMax-M2" in none.notes[0]
 
 
+def test_a_family_s_own_chat_format_is_chosen_where_the_version_has_it() -> None:
+    for version, expected in (("0.12.0", False), ("0.17.1", True), ("0.33.0", True)):
+        found = family_flags("DeepseekV32ForCausalLM", "deepseek-ai/DeepSeek-V3.2", version)
+        assert (("--tokenizer-mode", "deepseek_v32") in [each.words for each in found.arguments]) is expected
+
+
 def test_how_to_switch_thinking_depends_on_the_version() -> None:
     new = family_flags("Qwen3ForCausalLM", "Qwen/Qwen3-8B", "0.33.0").notes
     old = family_flags("Qwen3ForCausalLM", "Qwen/Qwen3-8B", "0.12.0").notes
@@ -80,6 +86,7 @@ def test_every_row_is_well_formed_has_sources_and_names_parsers_that_exist(row: 
         "unless",
         "tool",
         "reasoning",
+        "flags",
         "limits",
         "thinking",
         "note",

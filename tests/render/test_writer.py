@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from wizard.errors import WizardError
-from wizard.render import writer
+from wizard.render import placement
 from wizard.render.writer import diff_bundle, write_bundle
 
 OLD = {f"file-{index}.sh": f"old {index}\n" for index in range(12)} | {
@@ -129,14 +129,14 @@ def test_a_disk_that_refuses_leaves_the_old_state_and_one_sentence(
     target = tmp_path / "bundle"
     if existing:
         write_bundle(target, OLD)
-    real = writer._write_file
+    real = placement._write_file
 
     def failing(path: Path, content: bytes, mode: int) -> None:
         if path.name.lstrip(".").startswith("file-7"):
             raise OSError(number, os.strerror(number))
         real(path, content, mode)
 
-    monkeypatch.setattr(writer, "_write_file", failing)
+    monkeypatch.setattr(placement, "_write_file", failing)
     with pytest.raises(WizardError) as caught:
         write_bundle(target, NEW, overwrite=True)
     assert words in str(caught.value)

@@ -6,12 +6,12 @@ what means the same there, or left out with a note that the artifacts show as a 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from wizard.errors import WizardError
+from wizard.render.draft import Argument, Draft, text_of
+from wizard.render.equivalents import EQUIVALENTS, compilation
 from wizard.schemas.outputs import VLLMConfig
 from wizard.vllm.flag_values import parse_value
 from wizard.vllm.flags import Flag, FlagTable, flag_table
@@ -34,22 +34,6 @@ ALWAYS = frozenset({"gpu_memory_utilization", "max_model_len", "max_num_seqs", "
 
 ELSEWHERE = frozenset({"swap_space", "nnodes", "cudagraph_mode"})
 """Never written from the field alone: removed from vLLM, per node, or a key of another flag."""
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """One flag with its values."""
-
-    flag: str
-    values: tuple[str, ...] = ()
-    why: str = ""
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """As typed on a command line: a value that looks like a flag is attached with `=`."""
-        if len(self.values) == 1 and self.values[0].startswith("-"):
-            return (f"{self.flag}={self.values[0]}",)
-        return (self.flag, *self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +69,6 @@ class ServeArguments:
         return next((each.values[0] for each in self.arguments if each.flag == flag and each.values), None)
 
 
-@dataclass(slots=True)
-class _Draft:
-    config: VLLMConfig
-    table: FlagTable
-    arguments: dict[str, Argument] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def put(self, flag: str, *values: object, why: str = "") -> None:
-        self.arguments[flag] = Argument(flag, tuple(_text(value) for value in values), why)
-
-    def leave_out(self, flag: str, value: object, reason: str) -> None:
-        self.notes.append(f"{flag} {_text(value)} is left out: {reason}.")
-
-
 def serve_arguments(
     config: VLLMConfig, version: str, extra: Sequence[Argument] = (), *, model: str | None = None
 ) -> ServeArguments:
@@ -109,12 +78,12 @@ def serve_arguments(
     Raises WizardError where `config.extra_args` hold something that the version refuses.
     """
     table = flag_table(version)
-    draft = _Draft(config, table)
+    draft = Draft(config, table)
     fields = [*FIRST, *(name for name in FIELD_FLAGS if name not in FIRST)]
     for name in fields:
         if name not in ELSEWHERE:
             _field(name, draft)
-    _compilation(draft)
+    compilation(draft)
     for argument in extra:
         if argument.flag not in table:
             draft.leave_out(
@@ -143,7 +112,7 @@ def literal_model(model: str) -> str:
     return f"./{model}" if model.startswith("-") else model
 
 
-def _field(name: str, draft: _Draft) -> None:
+def _field(name: str, draft: Draft) -> None:
     value = getattr(draft.config, name)
     flag_name = FIELD_FLAGS[name]
     default = VLLMConfig.model_fields[name].default
@@ -162,13 +131,13 @@ def _field(name: str, draft: _Draft) -> None:
         _boolean(flag, bool(value), why, draft)
     elif flag.default is not None and value == flag.default and name not in ALWAYS:
         return
-    elif not _legal(flag, (_text(value),), draft.table.version):
+    elif not _legal(flag, (text_of(value),), draft.table.version):
         draft.leave_out(flag_name, value, f"vLLM {draft.table.version} doesn't know that value")
     else:
         draft.put(flag_name, value, why=why)
 
 
-def _boolean(flag: Flag, value: bool, why: str, draft: _Draft) -> None:
+def _boolean(flag: Flag, value: bool, why: str, draft: Draft) -> None:
     if value == flag.default:
         return
     if value:
@@ -186,14 +155,6 @@ def _legal(flag: Flag, values: Sequence[str], version: str) -> bool:
     return True
 
 
-def _text(value: object) -> str:
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, float):
-        return repr(value).removesuffix(".0")
-    return str(value)
-
-
 def _typed(words: Sequence[str], table: FlagTable) -> list[Argument]:
     """Validated extra arguments, grouped by flag."""
     found: list[Argument] = []
@@ -205,95 +166,3 @@ def _typed(words: Sequence[str], table: FlagTable) -> list[Argument]:
             last = found.pop()
             found.append(Argument(last.flag, (*last.values, word)))
     return found
-
-
-def _compilation(draft: _Draft) -> None:
-    """`cudagraph_mode` is a key of --compilation-config in every version."""
-    mode = draft.config.cudagraph_mode
-    if mode is None:
-        return
-    flag = draft.table.flags["--compilation-config"]
-    if "cudagraph_mode" in flag.keys:
-        draft.put(
-            "--compilation-config.cudagraph_mode",
-            mode,
-            why=draft.config.explanations.get("cudagraph_mode", ""),
-        )
-    else:
-        draft.leave_out(
-            "--compilation-config.cudagraph_mode", mode, f"vLLM {draft.table.version} has no such key"
-        )
-
-
-def _attention_backend(draft: _Draft, value: Any, flag: Flag | None) -> bool:
-    """An environment variable until 0.12."""
-    if flag is not None:
-        return False
-    draft.environment["VLLM_ATTENTION_BACKEND"] = str(value)
-    draft.notes.append(
-        f"The attention backend is set by VLLM_ATTENTION_BACKEND: vLLM {draft.table.version} has no flag."
-    )
-    return True
-
-
-def _optimization_level(draft: _Draft, value: Any, flag: Flag | None) -> bool:
-    """Level 0 compiles and captures nothing, which is --enforce-eager in every version."""
-    if flag is not None:
-        return False
-    if value == 0:
-        draft.put("--enforce-eager", why="optimisation level 0 in newer versions")
-    else:
-        draft.leave_out(
-            "--optimization-level", value, f"in vLLM {draft.table.version} it means something else"
-        )
-    return True
-
-
-def _largest_graph(draft: _Draft, value: Any, flag: Flag | None) -> bool:
-    """`--cuda-graph-sizes N` captured sizes up to N until 0.12."""
-    if flag is not None or "--cuda-graph-sizes" not in draft.table:
-        return False
-    draft.put(
-        "--cuda-graph-sizes", value, why=draft.config.explanations.get("max_cudagraph_capture_size", "")
-    )
-    return True
-
-
-def _language_model_only(draft: _Draft, value: Any, flag: Flag | None) -> bool:
-    """No items of any modality, where the flag doesn't exist yet."""
-    if flag is not None or draft.config.limit_mm_per_prompt:
-        return False
-    draft.put("--limit-mm-per-prompt", {"image": 0, "video": 0, "audio": 0}, why="text only")
-    return True
-
-
-def _automatic_length(draft: _Draft, value: Any, flag: Flag | None) -> bool:
-    """`auto` (-1) came with 0.14; before, leaving the flag out takes the model's own length."""
-    if value != -1:
-        return False
-    if flag is not None and flag.kind == "length":
-        draft.put("--max-model-len", "auto", why=draft.config.explanations.get("max_model_len", ""))
-    else:
-        draft.leave_out("--max-model-len", "auto", f"vLLM {draft.table.version} can't fit it automatically")
-    return True
-
-
-def _kv_cache_dtype(draft: _Draft, value: Any, flag: Flag | None) -> bool:
-    """`float16` and `bfloat16` are the model's own dtype where the version doesn't name them."""
-    if flag is None or value not in {"float16", "bfloat16"} or value in flag.values:
-        return False
-    draft.leave_out(
-        "--kv-cache-dtype", value, "this version stores the cache in the model's dtype by default"
-    )
-    return True
-
-
-EQUIVALENTS: Mapping[str, Callable[[_Draft, Any, Flag | None], bool]] = {
-    "attention_backend": _attention_backend,
-    "optimization_level": _optimization_level,
-    "max_cudagraph_capture_size": _largest_graph,
-    "language_model_only": _language_model_only,
-    "max_model_len": _automatic_length,
-    "kv_cache_dtype": _kv_cache_dtype,
-}
-"""Fields that some version spells differently; the function returns False to go the plain way."""

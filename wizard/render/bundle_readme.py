@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wizard.render.deployment import EVERY_ADDRESS, Deployment
-from wizard.render.escaping import markdown_code
-from wizard.render.header import VERDICTS, explanations, machine
-from wizard.text import count, gib, printable, span
+from wizard.render.escaping import markdown_code, markdown_text
+from wizard.render.header import VERDICTS, machine, reasons
+from wizard.text import count, gib, span
 
 
 def readme_file(deployment: Deployment, files: Iterable[tuple[str, str]]) -> str:
@@ -17,7 +17,7 @@ def readme_file(deployment: Deployment, files: Iterable[tuple[str, str]]) -> str
     listed = "\n".join(f"| `{name}` | {line} |" for name, line in files)
     revision = f", revision {markdown_code(plan.model.revision)}" if plan.model.revision else ""
     sections = [
-        f"# {printable(plan.model.id).replace('<', '&lt;')} on {machine(deployment)}",
+        f"# {markdown_text(plan.model.id)} on {machine(deployment)}",
         f"Model {markdown_code(plan.model.id)}{revision}, vLLM {deployment.version}. "
         f"Predicted: {VERDICTS[feasibility.verdict]}.",
         "## Start\n\n" + _start(deployment),
@@ -37,16 +37,17 @@ def readme_file(deployment: Deployment, files: Iterable[tuple[str, str]]) -> str
             f"first token after {span(forecast.ttft_ms.low, forecast.ttft_ms.high)} ms, "
             f"{span(forecast.tpot_ms.low, forecast.tpot_ms.high)} ms a token, "
             f"{span(forecast.output_tokens_per_s.low, forecast.output_tokens_per_s.high)} output tokens/s in all. "
-            f"Basis: {printable(forecast.basis)}."
+            f"Basis: {markdown_text(forecast.basis)}."
         )
     warnings = [*feasibility.warnings, *plan.warnings]
     if warnings:
-        sections.append("## Warnings\n\n" + "\n".join(f"- {printable(line)}" for line in warnings))
-    reasons = explanations(deployment)
-    if reasons:
-        sections.append(
-            "## Why these settings\n\n" + "\n".join(f"- {markdown_code(line)}" for line in reasons)
-        )
+        sections.append("## Warnings\n\n" + "\n".join(f"- {markdown_text(line)}" for line in warnings))
+    why = [
+        f"- {markdown_code(flag) + ': ' if flag else ''}{markdown_text(reason)}"
+        for flag, reason in reasons(deployment)
+    ]
+    if why:
+        sections.append("## Why these settings\n\n" + "\n".join(why))
     sections.append("## Mind\n\n" + "\n".join(f"- {line}" for line in _mind(deployment)))
     sections.append(
         "## Again\n\n    vllm-wizard-tui export --profile profile.yaml -o DIRECTORY\n\n"

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from wizard.render.arguments import Argument, ServeArguments
+from wizard.render.arguments import ServeArguments
 from wizard.render.deployment import CONTAINER_PORT, Deployment
+from wizard.render.draft import Argument
 from wizard.render.escaping import kubernetes_argument, shell_words
-from wizard.render.header import explanations, header
+from wizard.render.header import header, why_lines
 from wizard.render.kubernetes import documents_text, persistent_volume_claim, service
 from wizard.render.nodes import MASTER_PORT, RPC_PORT, data_parallel_only, wait_for_nodes
 from wizard.render.pods import host_path_help, labels, mounts, pod, secret_help, server
@@ -30,7 +31,7 @@ def leader_worker_set_file(deployment: Deployment) -> str:
         "Start: kubectl apply -f lws.yaml",
         "For RDMA add the network's resource (such as rdma/hca) and IPC_LOCK to the containers.",
         *host_path_help(deployment),
-        *explanations(deployment),
+        *why_lines(deployment),
     ]
     return documents_text(header(deployment, "LeaderWorkerSet", *more), leader_worker_set(deployment))
 
@@ -103,7 +104,7 @@ def ray_cluster_file(deployment: Deployment) -> str:
         "Start: kubectl apply -f kuberay.yaml",
         "The image must hold Ray; where it doesn't, the pods install it when they start.",
         *host_path_help(deployment),
-        *explanations(deployment),
+        *why_lines(deployment),
     ]
     return documents_text(header(deployment, "KubeRay RayCluster", *more), ray_cluster(deployment))
 

@@ -14,7 +14,7 @@ from wizard.render.container import (
 )
 from wizard.render.deployment import CONTAINER_MODEL, DEFAULT_PORT, LOOPBACK, Deployment, listening
 from wizard.render.escaping import comment, csv_field, shell_lines, shell_word, shell_words, to_yaml
-from wizard.render.header import explanations, header
+from wizard.render.header import header, why_lines
 from wizard.schemas.outputs import VLLMConfig
 from wizard.vllm.versions import NEWEST_KNOWN
 
@@ -114,7 +114,7 @@ def serve_script(deployment: Deployment) -> str:
     """serve.sh: `exec vllm serve ...` on this machine."""
     lines = [
         "#!/usr/bin/env bash",
-        header(deployment, "vllm serve", *_why(deployment)),
+        header(deployment, "vllm serve", *why_lines(deployment)),
         "set -euo pipefail",
         "",
     ]
@@ -158,14 +158,10 @@ def docker_script(deployment: Deployment) -> str:
     container = container_of(deployment)
     lines = [
         "#!/usr/bin/env bash",
-        header(deployment, "docker run", f"Image: {container.image_note}.", *_why(deployment)),
+        header(deployment, "docker run", f"Image: {container.image_note}.", *why_lines(deployment)),
         "set -euo pipefail",
         "",
         LOAD_ENVIRONMENT,
         "exec " + docker_lines(container),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _why(deployment: Deployment) -> list[str]:
-    return ["Why:", *(f"- {line}" for line in explanations(deployment))] if explanations(deployment) else []

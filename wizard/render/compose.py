@@ -7,7 +7,7 @@ from typing import Any
 from wizard.render.container import COMPILE_CACHE, HUB_CACHE, SECRETS, Container, container_of, replica_of
 from wizard.render.deployment import CONTAINER_MODEL, CONTAINER_PORT, Deployment
 from wizard.render.escaping import compose_text, to_yaml
-from wizard.render.header import explanations, header
+from wizard.render.header import header, why_lines
 from wizard.render.nginx import NGINX_IMAGE, nginx_config
 
 HEALTH = (
@@ -27,7 +27,7 @@ def compose_file(deployment: Deployment) -> str:
         f"Image: {deployment.image.note}.",
         "HF_TOKEN and VLLM_API_KEY come from .env beside this file (copy .env.example), or from the environment.",
         f"start_period allows {deployment.start_seconds} s: download, loading and compilation of a first start.",
-        *(["Why:", *(f"- {line}" for line in explanations(deployment))] if explanations(deployment) else []),
+        *why_lines(deployment),
     ]
     return header(deployment, "docker compose", *more) + "\n" + to_yaml(document)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from wizard.render.arguments import Argument, ServeArguments, serve_arguments
+from wizard.render.arguments import ServeArguments, serve_arguments
 from wizard.render.deployment import (
     CONTAINER_MODEL,
     CONTAINER_PORT,
@@ -15,6 +15,7 @@ from wizard.render.deployment import (
     listening,
     local_directory,
 )
+from wizard.render.draft import Argument
 from wizard.render.images import vllm_image
 from wizard.schemas.outputs import VLLMConfig
 from wizard.vllm.versions import NEWEST_KNOWN

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from wizard.planning.launch import is_pooling
-from wizard.render.arguments import Argument, ServeArguments, serve_arguments
+from wizard.render.arguments import ServeArguments, serve_arguments
+from wizard.render.draft import Argument
 from wizard.render.escaping import kubernetes_name
 from wizard.render.families import FamilyFlags, family_flags
 from wizard.render.images import Image, vllm_image
+from wizard.render.paths import expanded
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import GIB, Plan, VLLMConfig
 from wizard.vllm.versions import parse_version
@@ -186,7 +188,7 @@ def listening(command: ServeArguments, host: str, port: int) -> ServeArguments:
 
 def local_directory(model: str) -> str:
     """An absolute path: units and containers start elsewhere."""
-    return str(Path(model).expanduser().absolute())
+    return str(expanded(model).absolute())
 
 
 def chosen_devices(plan: Plan, request: PlanRequest, needed: int) -> tuple[str, ...]:

@@ -120,6 +120,11 @@ def markdown_code(text: str) -> str:
     return f"{fence}{padding}{shown}{padding}{fence}"
 
 
+def markdown_text(text: str) -> str:
+    """A sentence whose signs Markdown doesn't read (CommonMark 2.4)."""
+    return re.sub(r"([\\`*_<\[\]])", r"\\\1", printable(text))
+
+
 def to_yaml(document: Any) -> str:
     """A YAML document, keys in the order given, without anchors. yaml is imported late: JSON needs none of it."""
     import yaml

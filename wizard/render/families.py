@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from wizard.render.arguments import Argument
+from wizard.render.draft import Argument
 from wizard.vllm.flags import FlagTable, flag_table
 
 DATA = Path(__file__).parents[1] / "data" / "parsers.json"
@@ -60,6 +60,10 @@ def family_flags(
         arguments.append(Argument("--reasoning-parser", (reasoning,), why))
     elif row.get("reasoning"):
         notes.append(f"vLLM {version} has no reasoning parser for {row['family']}.")
+    for flag, values in row.get("flags", {}).items():
+        value = _known(flag, values, table)
+        if value is not None:
+            arguments.append(Argument(flag, (value,), f"the chat format of {row['family']}"))
     if limit_multimodal and "limits" in row:
         why = f"what {row['family']} was tested with"
         arguments.append(Argument("--limit-mm-per-prompt", (json.dumps(row["limits"]),), why))

@@ -58,15 +58,27 @@ def machine(deployment: Deployment) -> str:
 
 
 def explanations(deployment: Deployment) -> list[str]:
-    """Why each written flag has its value, and what was replaced or left out."""
-    lines = [
-        f"{' '.join(argument.words)}: {argument.why}"
-        for argument in deployment.command.arguments
-        if argument.why
+    """Why each written flag has its value, and what was replaced or left out, one sentence a line."""
+    return [f"{flag}: {why}" if flag else why for flag, why in reasons(deployment)]
+
+
+def why_lines(deployment: Deployment) -> list[str]:
+    """The explanations as a list under a heading, for headers; empty where there is nothing to explain."""
+    lines = explanations(deployment)
+    return ["Why:", *(f"- {line}" for line in lines)] if lines else []
+
+
+def reasons(deployment: Deployment) -> list[tuple[str, str]]:
+    """(flag with its value, or "" where no flag is meant; the reason)."""
+    found = [
+        (" ".join(argument.words), argument.why) for argument in deployment.command.arguments if argument.why
     ]
-    lines += deployment.notes
+    found += [("", note) for note in deployment.notes]
     if deployment.plan.config.trust_remote_code:
-        lines.append(
-            "--trust-remote-code runs Python code that comes with the model, with the rights of the server."
+        found.append(
+            (
+                "--trust-remote-code",
+                "runs Python code that comes with the model, with the rights of the server; you allowed it.",
+            )
         )
-    return lines
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 
 from wizard.render.deployment import CONTAINER_PORT, Deployment
 from wizard.render.escaping import kubernetes_argument, to_yaml
-from wizard.render.header import explanations, header
+from wizard.render.header import header, why_lines
 from wizard.render.pods import PROBE_SECONDS, SECRET, gpu_resource, secret_help
 
 CPUS_PER_GPU = 4
@@ -34,7 +34,7 @@ def production_stack_file(deployment: Deployment) -> str:
         "helm repo add vllm https://vllm-project.github.io/production-stack",
         "Start: helm install vllm vllm/vllm-stack -f production-stack-values.yaml",
         secret_help(),
-        *explanations(deployment),
+        *why_lines(deployment),
     ]
     return header(deployment, "production-stack", *more) + "\n" + to_yaml(production_stack(deployment))
 
@@ -82,7 +82,7 @@ def llm_d_file(deployment: Deployment) -> str:
         "Start: helm install vllm llm-d-modelservice/llm-d-modelservice -f llm-d-values.yaml",
         secret_help(),
         "Prefill and decode run together here; to split them raise prefill.replicas and add a KV connector.",
-        *explanations(deployment),
+        *why_lines(deployment),
     ]
     return header(deployment, "llm-d", *more) + "\n" + to_yaml(llm_d(deployment))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from wizard.render.deployment import CONTAINER_PORT, Deployment
 from wizard.render.escaping import to_yaml
-from wizard.render.header import explanations, header
+from wizard.render.header import header, why_lines
 from wizard.render.pods import arguments, host_path_help, labels, pod, secret_help, server
 
 
@@ -18,7 +18,7 @@ def kubernetes_file(deployment: Deployment) -> str:
         f"deployment/{deployment.name} --timeout={deployment.start_seconds}s",
         f"Reach it: kubectl port-forward service/{deployment.name} {deployment.port}:{CONTAINER_PORT}",
         *host_path_help(deployment),
-        *explanations(deployment),
+        *why_lines(deployment),
     ]
     return documents_text(header(deployment, "Kubernetes", *more), manifests(deployment))
 

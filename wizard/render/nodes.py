@@ -5,11 +5,12 @@ Sources: vLLM docs, serving/parallelism_scaling and serving/data_parallel_deploy
 
 from __future__ import annotations
 
-from wizard.render.arguments import Argument, ServeArguments
+from wizard.render.arguments import ServeArguments
 from wizard.render.commands import LOAD_ENVIRONMENT, exports
 from wizard.render.deployment import Deployment
+from wizard.render.draft import Argument
 from wizard.render.escaping import shell_lines
-from wizard.render.header import explanations, header
+from wizard.render.header import header, why_lines
 from wizard.vllm.flags import flag_table
 
 MASTER_PORT = 29501
@@ -57,7 +58,7 @@ def ray_scripts(deployment: Deployment) -> dict[str, str]:
 
 def _script(deployment: Deployment, rank: int, kind: str, more: list[str], body: str) -> str:
     head = header(
-        deployment, f"Node {rank} of {deployment.nodes}, {kind}", *NETWORK, *more, *explanations(deployment)
+        deployment, f"Node {rank} of {deployment.nodes}, {kind}", *NETWORK, *more, *why_lines(deployment)
     )
     setup = "\n".join(exports(deployment))
     return f"#!/usr/bin/env bash\n{head}\nset -euo pipefail\n\n{LOAD_ENVIRONMENT}{HEAD}{setup}\n{body}\n"

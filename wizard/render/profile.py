@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from wizard.errors import WizardError
 from wizard.render.escaping import to_yaml
+from wizard.render.paths import expanded
 from wizard.schemas.inputs import PlanRequest
 from wizard.vllm.flag_values import cut
 
@@ -110,7 +111,7 @@ def load_profile(path: str | Path) -> PlanRequest:
     """The request of a saved profile. Raises WizardError, in one sentence, for any file that isn't one."""
     import yaml
 
-    source = Path(path).expanduser()
+    source = expanded(path)
     try:
         with source.open("rb") as file:
             raw = file.read(LARGEST_PROFILE_BYTES + 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from wizard.render.arguments import ServeArguments
 from wizard.render.deployment import Deployment, listening
 from wizard.render.escaping import systemd_value, systemd_word
-from wizard.render.header import explanations, header
+from wizard.render.header import header, why_lines
 
 START_LIMIT = 5
 """Starts in ten minutes before systemd gives up: a plan that doesn't fit never will by retrying."""
@@ -55,7 +55,7 @@ def _unit(deployment: Deployment, command: ServeArguments, devices: tuple[str, .
         "Token and key: cp .env.example /etc/vllm.env && chmod 600 /etc/vllm.env, and fill in.",
         "Where vllm is installed elsewhere than in /opt/vllm, change PATH below.",
         "The service runs as a user of its own; a model directory must be readable by everyone.",
-        *explanations(deployment),
+        *why_lines(deployment),
     ]
     variables = [
         ("PATH", "/opt/vllm/bin:/usr/local/bin:/usr/bin:/bin"),

@@ -11,13 +11,13 @@ from typing import Any
 
 from wizard.render.deployment import Deployment
 from wizard.render.escaping import to_yaml
-from wizard.render.header import explanations, header
+from wizard.render.header import header, why_lines
 from wizard.vllm.flags import Flag, flag_table
 
 
 def vllm_config_file(deployment: Deployment) -> str:
     """The config file with its header."""
-    more = ["Start: vllm serve --config vllm-config.yaml", *explanations(deployment)]
+    more = ["Start: vllm serve --config vllm-config.yaml", *why_lines(deployment)]
     return header(deployment, "vLLM config", *more) + "\n" + to_yaml(config_document(deployment))
 
 

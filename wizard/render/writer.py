@@ -8,23 +8,16 @@ target is removed by the next.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import difflib
 import errno
-import os
-import shutil
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from wizard.errors import WizardError
+from wizard.render.paths import expanded
+from wizard.render.placement import place
 from wizard.vllm.flag_values import cut
-
-AT_FDCWD = -100
-RENAME_EXCHANGE = 2
-"""linux/fs.h; swaps two paths in one step."""
 
 REASONS = {
     errno.ENOSPC: "there is no space left on the disk; free some or choose another directory",
@@ -68,7 +61,7 @@ def write_bundle(
         )
     try:
         if created or replaced or not target.is_dir():
-            _write(target, contents)
+            place(target, contents)
     except OSError as error:
         reason = REASONS.get(error.errno or 0, error.strerror or "unknown error")
         raise WizardError(f"{cut(str(target))} can't be written: {reason}; nothing was changed.") from None
@@ -89,16 +82,9 @@ def diff_bundle(directory: str | Path, artifacts: Mapping[str, str]) -> dict[str
     return {name: _diff(target / name, contents[name]) for name in replaced}
 
 
-def mode_of(name: str) -> int:
-    """Scripts can be run, files that will hold secrets are for their owner alone."""
-    if name.endswith(".sh"):
-        return 0o755
-    return 0o600 if ".env" in name else 0o644
-
-
 def _resolved(directory: str | Path) -> Path:
     """The real directory behind links; a dangling link or a loop is left for writing to complain about."""
-    path = Path(directory).expanduser()
+    path = expanded(directory)
     try:
         return path.resolve()
     except (OSError, RuntimeError):
@@ -160,145 +146,3 @@ def _diff(path: Path, new: bytes) -> str:
         tofile=f"{path.name} (new)",
     )
     return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
-
-
-def _write(target: Path, contents: Mapping[str, bytes]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(target)
-    if not target.exists() or not any(target.iterdir()):
-        with _staging(target) as stage:
-            _fill(stage, contents)
-            stage.chmod(stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o777 & ~_umask())
-            stage.rename(target)
-    elif _can_exchange(target):
-        with _staging(target) as stage:
-            _fill(stage, contents)
-            _keep_others(target, stage, contents)
-            stage.chmod(stat.S_IMODE(target.stat().st_mode))
-            _sync(stage)
-            if not _exchange(stage, target):
-                _write_in_place(target, contents)
-    else:
-        _write_in_place(target, contents)
-    _sync(target.parent)
-
-
-@contextlib.contextmanager
-def _staging(target: Path) -> Iterator[Path]:
-    """A new directory beside `target`, named after this process; gone afterwards whatever happens."""
-    stage = target.parent / f".{target.name}.partial-{os.getpid()}"
-    shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir(mode=0o700)
-    try:
-        yield stage
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-def _remove_leftovers(target: Path) -> None:
-    """Staging directories of processes that are no more."""
-    prefix = f".{target.name}.partial-"
-    for entry in target.parent.iterdir():
-        owner = entry.name.removeprefix(prefix)
-        if entry.name.startswith(prefix) and owner.isdigit() and not _alive(int(owner)):
-            shutil.rmtree(entry, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
-def _fill(stage: Path, contents: Mapping[str, bytes]) -> None:
-    for name, content in contents.items():
-        _write_file(stage / name, content, mode_of(name))
-    _sync(stage)
-
-
-def _write_file(path: Path, content: bytes, mode: int) -> None:
-    """A new file, on disk before it returns; never readable by others for a moment longer than it may be."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fchmod(handle, mode & ~_umask())
-        os.fsync(handle)
-
-
-def _umask() -> int:
-    """The process's umask, read where that changes nothing for other threads (proc(5), status)."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/self/status").read_text("ascii", errors="replace").splitlines():
-            if line.startswith("Umask:"):
-                return int(line.split()[1], 8)
-    return 0o022
-
-
-def _can_exchange(target: Path) -> bool:
-    """Only files and links inside, all movable by hard links, and not the directory that we stand in."""
-    if Path.cwd().is_relative_to(target) or target.is_mount() or target.parent == target:
-        return False
-    with os.scandir(target) as entries:
-        return all(entry.is_file(follow_symlinks=False) or entry.is_symlink() for entry in entries)
-
-
-def _keep_others(target: Path, stage: Path, contents: Mapping[str, bytes]) -> None:
-    """The user's own files come along as hard links: no copy, no change."""
-    for entry in os.scandir(target):
-        if entry.name not in contents:
-            os.link(entry.path, stage / entry.name, follow_symlinks=False)
-
-
-def _exchange(stage: Path, target: Path) -> bool:
-    """Swaps two directories in one step; False where the kernel or file system can't."""
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is None:
-        return False
-    status = renameat2(AT_FDCWD, os.fsencode(stage), AT_FDCWD, os.fsencode(target), RENAME_EXCHANGE)
-    return bool(status == 0)
-
-
-def _write_in_place(target: Path, contents: Mapping[str, bytes]) -> None:
-    """Where the directory itself can't be swapped: every file is complete on disk before the first is
-    replaced, and an error on the way puts the old ones back."""
-    suffix = f".partial-{os.getpid()}"
-    staged = {name: target / f".{name}{suffix}" for name in contents}
-    backups = {name: target / f".{name}.old{suffix}" for name in contents}
-    try:
-        for name, content in contents.items():
-            staged[name].unlink(missing_ok=True)
-            _write_file(staged[name], content, mode_of(name))
-        for name in contents:
-            if (target / name).is_symlink() or (target / name).exists():
-                os.link(target / name, backups[name], follow_symlinks=False)
-        done: list[str] = []
-        try:
-            for name in contents:
-                staged[name].replace(target / name)
-                done.append(name)
-        except OSError:
-            for name in done:
-                if backups[name].is_symlink() or backups[name].exists():
-                    backups[name].replace(target / name)
-                else:
-                    (target / name).unlink(missing_ok=True)
-            raise
-        _sync(target)
-    finally:
-        for path in (*staged.values(), *backups.values()):
-            path.unlink(missing_ok=True)
-
-
-def _sync(directory: Path) -> None:
-    """The directory's entries reach the disk; file systems that can't sync directories are left alone."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(handle)
-    finally:
-        os.close(handle)

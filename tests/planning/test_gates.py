@@ -1,0 +1,244 @@
+"""vLLM's refusals, in its words, each with the smallest change that passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.planning.launching import launched, model
+from wizard.models.metadata import ModelMetadata
+from wizard.planning.gates import Refusal, refusal
+from wizard.planning.launch import Launch
+
+FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+
+
+def refused(launch: Launch) -> Refusal:
+    found = refusal(launch)
+    assert found is not None
+    return found
+
+
+def mended(metadata: ModelMetadata, found: Refusal, **settings: Any) -> Refusal | None:
+    """The same launch with the suggested change."""
+    gpu = settings.pop("gpu", "h100")
+    gpus = settings.pop("gpus", None)
+    return refusal(launched(metadata, gpu=gpu, gpus=gpus, **{**settings, **dict(found.change)}))
+
+
+def test_a_sound_launch_passes() -> None:
+    assert refusal(launched(max_model_len=8192, tensor_parallel_size=4)) is None
+
+
+def moe() -> ModelMetadata:
+    return model(
+        model_type="qwen3_moe",
+        architectures=["Qwen3MoeForCausalLM"],
+        num_experts=8,
+        num_experts_per_tok=2,
+        moe_intermediate_size=1024,
+    )
+
+
+def latent() -> ModelMetadata:
+    return model(
+        model_type="deepseek_v3",
+        architectures=["DeepseekV3ForCausalLM"],
+        kv_lora_rank=512,
+        q_lora_rank=1536,
+        qk_rope_head_dim=64,
+        qk_nope_head_dim=128,
+        v_head_dim=128,
+        n_routed_experts=8,
+        n_shared_experts=1,
+        num_experts_per_tok=2,
+        moe_intermediate_size=1024,
+        first_k_dense_replace=3,
+    )
+
+
+CASES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    ("context", {}, {"max_model_len": 262144}, "User-specified max_model_len (262144) is greater than the derived"),
+    ("heads", {}, {"tensor_parallel_size": 3}, "Total number of attention heads (32) must be divisible by tensor"),
+    ("experts", {}, {"enable_expert_parallel": True}, "Number of experts in the model must be greater than 0"),
+    (
+        "batch",
+        {},
+        {"max_num_batched_tokens": 256, "max_num_seqs": 512},
+        "max_num_batched_tokens (256) must be greater than or equal to max_num_seqs (512).",
+    ),
+    (
+        "no chunked prefill",
+        {},
+        {"enable_chunked_prefill": False, "max_num_batched_tokens": 4096, "max_model_len": 8192},
+        "max_num_batched_tokens (4096) is smaller than max_model_len (8192).",
+    ),
+    ("bfloat16 on Turing", {}, {"gpu": "t4", "dtype": "bfloat16"}, "Bfloat16 is only supported on GPUs with"),
+    (
+        "float16 of Gemma",
+        {"model_type": "gemma2", "architectures": ["Gemma2ForCausalLM"]},
+        {"dtype": "float16"},
+        "The model type 'gemma2' does not support float16.",
+    ),
+    (
+        "quantisation mismatch",
+        {"quantization_config": FP8},
+        {"quantization": "awq"},
+        "Quantization method specified in the model config (fp8) does not match",
+    ),
+    ("unknown quantisation", {}, {"quantization": "bitsandbytes"}, "Unknown quantization method: bitsandbytes."),
+    ("cache dtype", {}, {"kv_cache_dtype": "float16"}, 'kv_cache_dtype="float16" is incompatible with'),
+    ("cache kernels", {}, {"kv_cache_dtype": "nvfp4_4over6"}, "No valid attention backend found for cuda"),
+    ("forced backend", {}, {"attention_backend": "FLASHMLA"}, "Selected backend AttentionBackendEnum.FLASHMLA is not"),
+    (
+        "custom code",
+        {"model_type": "own", "architectures": ["OwnModel"], "auto_map": {"AutoConfig": "configuration.Own"}},
+        {},
+        "The repository org/model contains custom code which must be executed",
+    ),
+    (
+        "dcp",
+        {},
+        {"tensor_parallel_size": 8, "decode_context_parallel_size": 2},
+        "Decode context parallelism for GQA/MQA requires `--tensor-parallel-size` (8) to be greater",
+    ),
+    (
+        "dcp too large",
+        {},
+        {"tensor_parallel_size": 16, "decode_context_parallel_size": 4},
+        "`--decode-context-parallel-size` (4) exceeds the maximum supported value (2)",
+    ),
+    (
+        "drafts",
+        {},
+        {"speculative_config": {"method": "ngram", "num_speculative_tokens": 0}},
+        "Expected num_speculative_tokens to be greater than zero (0).",
+    ),
+    (
+        "no draft modules",
+        {},
+        {"speculative_config": {"method": "mtp", "num_speculative_tokens": 1}},
+        "Unsupported speculative method: 'mtp'",
+    ),
+    (
+        "fp8 cache on Ampere through Triton",
+        {"head_dim": 96, "num_attention_heads": 32},
+        {"gpu": "a100", "kv_cache_dtype": "fp8"},
+        "FP8 KV cache is not supported by the Triton attention backend on NVIDIA A100-SXM4-80GB",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "settings", "sentence"), [case[1:] for case in CASES], ids=[c[0] for c in CASES])
+def test_refused_in_vllms_words_and_mended_by_the_change(
+    changes: dict[str, Any], settings: dict[str, Any], sentence: str
+) -> None:
+    metadata = model(**changes)
+    found = refused(launched(metadata, **settings))
+    assert found.error.startswith(sentence)
+    assert found.change
+    later = mended(metadata, found, **settings)
+    assert later is None or later.error != found.error
+
+
+def test_more_ranks_than_gpus_unless_they_are_elsewhere() -> None:
+    found = refused(launched(tensor_parallel_size=4, gpus=2))
+    assert found.error.startswith("World size (4) is larger than the number of available GPUs (2) in this node.")
+    assert refusal(launched(tensor_parallel_size=4, gpus=2, nnodes=2)) is None
+    assert refusal(launched(tensor_parallel_size=4, gpus=2, distributed_executor_backend="ray")) is None
+
+
+def test_a_removed_architecture_names_its_last_version() -> None:
+    baichuan = model(model_type="llama", architectures=["BaichuanForCausalLM"])
+    assert refused(launched(baichuan)).error.startswith(
+        "Model architecture BaichuanForCausalLM was supported in vLLM until v0.23.0"
+    )
+    assert refusal(launched(baichuan, version="0.23.0")) is None
+
+
+def test_unknown_models_are_refused_by_the_version_that_is_known() -> None:
+    strange = model(model_type="llama", architectures=["NobodyKnowsForCausalLM"])
+    assert refused(launched(strange)).error.startswith("Model architectures ['NobodyKnowsForCausalLM'] are not")
+    assert refusal(launched(strange, version="0.19.1")) is None
+    assert "does not recognize" in refused(launched(model(model_type="nobody_knows"))).error
+
+
+def test_pipeline_parallelism_needs_a_model_that_has_it() -> None:
+    zamba = model(
+        model_type="mamba2",
+        architectures=["Mamba2ForCausalLM"],
+        num_heads=128,
+        head_dim=64,
+        state_size=128,
+        n_groups=8,
+        expand=2,
+    )
+    found = refused(launched(zamba, pipeline_parallel_size=2))
+    assert found.error.startswith("Pipeline parallelism is not supported for this model.")
+
+
+def test_latent_attention_has_no_plain_fp4_cache() -> None:
+    found = refused(launched(latent(), gpu="b200", kv_cache_dtype="nvfp4"))
+    assert found.error.startswith("nvfp4 KV cache is not supported with MLA")
+
+
+def test_sparse_latent_attention_has_no_kernels_before_hopper() -> None:
+    sparse = model(
+        **{**latent().config, "model_type": "deepseek_v32", "architectures": ["DeepseekV32ForCausalLM"]},
+        index_topk=2048,
+        index_head_dim=128,
+        index_n_heads=64,
+    )
+    found = refused(launched(sparse, gpu="4090"))
+    assert found.error.startswith("No valid attention backend found for cuda")
+    assert "FLASHMLA_SPARSE: [compute capability not supported]" in found.error
+    assert refusal(launched(sparse)) is None
+
+
+def test_experts_may_be_parallel_where_there_are_some() -> None:
+    assert refusal(launched(moe(), tensor_parallel_size=2, enable_expert_parallel=True)) is None
+
+
+def test_a_longer_context_was_allowed_while_yarn_multiplied() -> None:
+    rope = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+    metadata = model(max_position_embeddings=40960, rope_scaling=rope)
+    assert refusal(launched(metadata, max_model_len=131072, version="0.19.1")) is None
+    assert refused(launched(metadata, max_model_len=131072)).change == (("max_model_len", 40960),)
+
+
+def test_e5m2_needs_a_checkpoint_without_scales() -> None:
+    fp8 = model(quantization_config=FP8)
+    assert refused(launched(fp8, gpu="4090", kv_cache_dtype="fp8_e5m2")).error == (
+        "fp8_e5m2 kv-cache is not supported with fp8 checkpoints."
+    )
+    assert refusal(launched(gpu="4090", kv_cache_dtype="fp8_e5m2")) is None
+
+
+def test_hybrids_need_the_hybrid_cache_manager() -> None:
+    hybrid = model(
+        model_type="qwen3_next",
+        architectures=["Qwen3NextForCausalLM"],
+        linear_num_key_heads=16,
+        linear_num_value_heads=32,
+        linear_key_head_dim=128,
+        linear_value_head_dim=128,
+        num_experts=8,
+        num_experts_per_tok=2,
+        moe_intermediate_size=512,
+        shared_expert_intermediate_size=512,
+    )
+    found = refused(launched(hybrid, disable_hybrid_kv_cache_manager=True))
+    assert found.error == "Failed to promote local KV cache specs to one unified type."
+
+
+def test_shared_caches_stay_on_one_stage() -> None:
+    shared = model(
+        model_type="gemma4_text",
+        architectures=["Gemma4ForCausalLM"],
+        layer_types=(["sliding_attention"] * 3 + ["full_attention"]) * 8,
+        sliding_window=512,
+        num_kv_shared_layers=16,
+    )
+    found = refused(launched(shared, pipeline_parallel_size=2))
+    assert found.error.startswith("Specified KV sharing target layer for")

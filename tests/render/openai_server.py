@@ -19,6 +19,8 @@ class State:
         """Health checks to fail first."""
         self.model = model
         self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.no_chat = False
+        """A base model: chat is refused with 400."""
         self.lock = threading.Lock()
         self.running = 0
         self.most_at_once = 0
@@ -44,6 +46,9 @@ def serving(state: State) -> Iterator[str]:
                 return
             if state.model is not None and body["model"] != state.model:
                 self.answer(404, {"error": f"The model {body['model']} does not exist."})
+                return
+            if state.no_chat and "messages" in body:
+                self.answer(400, {"error": "the model has no chat template"})
                 return
             with state.lock:
                 state.requests.append((self.path, body))

@@ -107,6 +107,7 @@ def test_gpus_chosen_by_the_user_are_used() -> None:
         (["serve.sh", " plan "], ["serve.sh", "plan.json"]),
         (["plan", "serve"], ["serve.sh", "plan.json"]),
         (["readme"], ["README.md"]),
+        (["command", "k8s"], ["serve.sh", "kubernetes.yaml"]),
     ],
 )
 def test_artifacts_are_chosen_by_key_or_file_name(emit: list[str], expected: list[str]) -> None:
@@ -168,6 +169,13 @@ def test_amd_cards_get_rocm_images_and_devices() -> None:
     assert load(files["docker-compose.yaml"])["services"]["vllm"]["devices"] == ["/dev/kfd", "/dev/dri"]
     assert "amd.com/gpu" in files["kubernetes.yaml"]
     assert "SupplementaryGroups=video render" in files["vllm.service"]
+    cards = tuple(
+        gpu(index, name="AMD Instinct MI300X", vendor="amd", driver_version=None) for index in range(4)
+    )
+    files = render(plan(gpus=cards), request(), ["serve", "docker", "compose", "systemd"])
+    for file in files.values():
+        assert "HIP_VISIBLE_DEVICES" in file
+        assert "CUDA_VISIBLE_DEVICES" not in file
 
 
 def test_the_health_check_waits_as_long_as_a_download_may_take() -> None:

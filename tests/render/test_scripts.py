@@ -46,6 +46,15 @@ def test_smoke_waits_for_health_asks_once_and_prints_the_speed(tmp_path: Path) -
     assert [path for path, _ in state.requests] == ["/v1/chat/completions"]
 
 
+def test_smoke_completes_text_where_a_base_model_has_no_chat_template(tmp_path: Path) -> None:
+    state = State()
+    state.no_chat = True
+    with serving(state) as url:
+        done = run(bundle(tmp_path) / "smoke.sh", url)
+    assert done.returncode == 0, done.stderr
+    assert [path for path, _ in state.requests] == ["/v1/completions"]
+
+
 @pytest.mark.parametrize(
     ("model", "architecture", "path"),
     [

@@ -104,6 +104,9 @@ ARTIFACTS: tuple[Artifact, ...] = (
 )
 # fmt: on
 
+ALIASES = {"command": "serve", "k8s": "kubernetes", "docker-compose": "compose", "compose.yaml": "compose"}
+"""Other names that people use for an artifact; the first two are the ancestor's."""
+
 ALL = "all"
 """`emit` value for every artifact that applies."""
 
@@ -157,7 +160,7 @@ def chosen_artifacts(common: Deployment, emit: Sequence[str] | None) -> list[Art
     """The artifacts that `emit` asks for, in the table's order."""
     if emit is None:
         return [artifact for artifact in ARTIFACTS if _usual(artifact, common) and artifact.applies(common)]
-    wanted = {name.strip() for name in emit if name.strip()}
+    wanted = {ALIASES.get(name.strip(), name.strip()) for name in emit if name.strip()}
     if ALL in wanted:
         return [artifact for artifact in ARTIFACTS if artifact.applies(common)]
     known = {name for artifact in ARTIFACTS for name in (artifact.key, artifact.filename)}

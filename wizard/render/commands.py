@@ -135,7 +135,7 @@ def exports(deployment: Deployment) -> list[str]:
     lines: list[str] = []
     if deployment.device_ids and deployment.replicas == 1:
         devices = ",".join(deployment.device_ids)
-        lines.append(f"export CUDA_VISIBLE_DEVICES={shell_word(devices)}")
+        lines.append(f"export {deployment.devices_variable}={shell_word(devices)}")
     lines += [f"export {name}={shell_word(value)}" for name, value in deployment.environment]
     return [*lines, ""] if lines else []
 
@@ -148,7 +148,7 @@ def _replica_choice(deployment: Deployment) -> list[str]:
         comment(f"One engine per start: ./serve.sh 0 to ./serve.sh {deployment.replicas - 1}."),
         'replica="${1:-0}"',
         f"gpus=({devices})",
-        'export CUDA_VISIBLE_DEVICES="${gpus[$replica]}"',
+        f'export {deployment.devices_variable}="${{gpus[$replica]}}"',
         f"port=$(({deployment.port} + 1 + replica))",
     ]
 

@@ -47,8 +47,16 @@ class Container:
     port: int
     """Published on the host."""
     model_directory: str | None
-    environment: tuple[tuple[str, str], ...]
+    variables: tuple[tuple[str, str], ...]
+    """Besides secrets and the choice of GPUs."""
     start_seconds: int
+
+    @property
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """ROCm's devices are handed over together, so the choice of GPUs is a variable there."""
+        chosen = self.vendor == "amd" and self.device_ids
+        devices = (("HIP_VISIBLE_DEVICES", ",".join(self.device_ids)),) if chosen else ()
+        return (*self.variables, *devices)
 
     @property
     def published(self) -> str:
@@ -74,7 +82,7 @@ def container_of(deployment: Deployment) -> Container:
         host=deployment.host,
         port=deployment.port,
         model_directory=deployment.model_directory,
-        environment=deployment.environment,
+        variables=deployment.environment,
         start_seconds=deployment.start_seconds,
     )
 
@@ -115,6 +123,6 @@ def container_of_config(
         host=host,
         port=port,
         model_directory=directory,
-        environment=command.environment,
+        variables=command.environment,
         start_seconds=1800,
     )

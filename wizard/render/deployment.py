@@ -101,6 +101,11 @@ class Deployment:
         return (*self.command.environment, *ready)
 
     @property
+    def devices_variable(self) -> str:
+        """What restricts a process to some GPUs."""
+        return "HIP_VISIBLE_DEVICES" if self.plan.gpus[0].vendor == "amd" else "CUDA_VISIBLE_DEVICES"
+
+    @property
     def base_url(self) -> str:
         """Where a client on the same machine finds the server."""
         return f"http://{url_host(self.host)}:{self.port}"

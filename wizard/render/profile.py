@@ -89,7 +89,7 @@ def profile_text(request: PlanRequest, header: str = "") -> str:
 
 def save_profile(request: PlanRequest, path: str | Path) -> None:
     """Writes the request as YAML, whole or not at all. Raises WizardError when it can't be written."""
-    target = Path(path)
+    target = expanded(path)
     text = profile_text(request, "# vllm-wizard-tui profile; use it with --profile FILE")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

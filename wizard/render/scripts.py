@@ -43,8 +43,11 @@ wait_until_healthy() {
 
 def smoke_script(deployment: Deployment) -> str:
     """smoke.sh: waits for /health, sends one request, prints its speed."""
-    path, body = _smoke_request(deployment)
     more = f"BASE_URL={deployment.base_url} and TIMEOUT={deployment.start_seconds} can be set by the environment."
+    first, *rest = [
+        f"ask {path} {shell_word(json.dumps(body))}" for path, body in _smoke_requests(deployment)
+    ]
+    asked = first + "".join(f'\nif [ "$code" = 400 ]; then\n  {other}\nfi' for other in rest)
     return f"""\
 #!/usr/bin/env bash
 {header(deployment, "First request", more)}
@@ -55,35 +58,35 @@ base_url="${{BASE_URL:-{deployment.base_url}}}"
 timeout="${{TIMEOUT:-{deployment.start_seconds}}}"
 
 {WAIT}
+ask() {{
+  answer="$(curl --silent --show-error --max-time 600 --config <(authorization) \\
+    --header 'Content-Type: application/json' --data "$2" \\
+    --write-out '\\n%{{http_code}} %{{time_total}}' "$base_url$1")"
+  read -r code seconds <<< "${{answer##*$'\\n'}}"
+  answer="${{answer%$'\\n'*}}"
+}}
+count() {{ sed -n "s/.*\\"$1\\": *\\([0-9][0-9]*\\).*/\\1/p" <<< "$answer" | head -n 1; }}
+
 echo "Waiting for $base_url ..."
 wait_until_healthy
-body={shell_word(json.dumps(body))}
-answer="$(curl --silent --show-error --max-time 600 --config <(authorization) \\
-  --header 'Content-Type: application/json' --data "$body" \\
-  --write-out '\\n%{{http_code}} %{{time_total}}' "$base_url{path}")"
-status="${{answer##*$'\\n'}}"
-answer="${{answer%$'\\n'*}}"
-read -r code seconds <<< "$status"
+{asked}
 if [ "$code" != 200 ]; then
   printf 'The server answered %s: %s\\n' "$code" "$answer" >&2
   exit 1
 fi
-count() {{ sed -n "s/.*\\"$1\\": *\\([0-9][0-9]*\\).*/\\1/p" <<< "$answer" | head -n 1; }}
 {_smoke_report(deployment)}"""
 
 
-def _smoke_request(deployment: Deployment) -> tuple[str, dict[str, object]]:
-    """Path and body of the one request, by what the model does."""
+def _smoke_requests(deployment: Deployment) -> list[tuple[str, dict[str, object]]]:
+    """Paths and bodies, by what the model does; the second is for base models, which have no chat template."""
     name = deployment.served_name
-    if not deployment.pooling:
-        return "/v1/chat/completions", {
-            "model": name,
-            "messages": [{"role": "user", "content": "Say hello in one short sentence."}],
-            "max_tokens": SMOKE_TOKENS,
-        }
-    if deployment.plan.model.architecture.endswith("ForSequenceClassification"):
-        return "/classify", {"model": name, "input": "vLLM is up."}
-    return "/v1/embeddings", {"model": name, "input": "vLLM is up."}
+    if deployment.pooling:
+        sorts = deployment.plan.model.architecture.endswith("ForSequenceClassification")
+        return [("/classify" if sorts else "/v1/embeddings", {"model": name, "input": "vLLM is up."})]
+    question = "Say hello in one short sentence."
+    chat = {"model": name, "messages": [{"role": "user", "content": question}], "max_tokens": SMOKE_TOKENS}
+    text = {"model": name, "prompt": question, "max_tokens": SMOKE_TOKENS}
+    return [("/v1/chat/completions", chat), ("/v1/completions", text)]
 
 
 def _smoke_report(deployment: Deployment) -> str:

@@ -62,7 +62,7 @@ def _unit(deployment: Deployment, command: ServeArguments, devices: tuple[str, .
         ("HOME", "/var/lib/vllm"),
         ("HF_HOME", "/var/cache/vllm/huggingface"),
         ("VLLM_CACHE_ROOT", "/var/cache/vllm/vllm"),
-        *((("CUDA_VISIBLE_DEVICES", ",".join(devices)),) if devices else ()),
+        *(((deployment.devices_variable, ",".join(devices)),) if devices else ()),
         *deployment.environment,
     ]
     environment = "\n".join(f"Environment={_assignment(key, value)}" for key, value in variables)

@@ -29,7 +29,9 @@ def test_a_listed_window_belongs_to_its_layers() -> None:
 
 
 def test_a_window_without_a_list_is_everywhere() -> None:
-    assert kinds(model_type="mistral", architectures=["MistralForCausalLM"], sliding_window=4096) == {"sliding": 32}
+    assert kinds(model_type="mistral", architectures=["MistralForCausalLM"], sliding_window=4096) == {
+        "sliding": 32
+    }
 
 
 def test_a_window_of_zero_or_null_is_none() -> None:
@@ -138,7 +140,12 @@ def test_compressed_layers_by_ratio() -> None:
             sliding_window=128,
         )
     )
-    assert [(layer.ratio, layer.index_dim) for layer in found.layers] == [(0, 0), (4, 128), (128, 0), (4, 128)]
+    assert [(layer.ratio, layer.index_dim) for layer in found.layers] == [
+        (0, 0),
+        (4, 128),
+        (128, 0),
+        (4, 128),
+    ]
 
 
 HYBRID = {

@@ -38,7 +38,9 @@ def test_linear_rope_multiplies_the_length() -> None:
 @pytest.mark.parametrize("kind", ["llama3", "longrope", "su", "yarn"])
 def test_types_that_hold_the_scaled_length_are_left_alone(kind: str) -> None:
     rope = {"rope_type": kind, "factor": 8.0, "original_max_position_embeddings": 8192}
-    assert derived_length({"max_position_embeddings": 131072, "rope_scaling": rope}, number=NEW).length == 131072
+    assert (
+        derived_length({"max_position_embeddings": 131072, "rope_scaling": rope}, number=NEW).length == 131072
+    )
 
 
 def test_yarn_multiplied_the_original_length_before_0_30() -> None:
@@ -61,13 +63,19 @@ def test_longrope_defaults_to_the_original_length_but_allows_more() -> None:
 
 
 def test_gemma3_is_never_scaled() -> None:
-    rope = {"full_attention": {"rope_type": "linear", "factor": 8.0}, "sliding_attention": {"rope_type": "default"}}
+    rope = {
+        "full_attention": {"rope_type": "linear", "factor": 8.0},
+        "sliding_attention": {"rope_type": "default"},
+    }
     text = {"model_type": "gemma3_text", "max_position_embeddings": 131072, "rope_parameters": rope}
     assert derived_length(text).length == 131072
 
 
 def test_per_layer_rope_scales_by_its_own_factor() -> None:
-    rope = {"full_attention": {"rope_type": "linear", "factor": 2.0}, "sliding_attention": {"rope_type": "default"}}
+    rope = {
+        "full_attention": {"rope_type": "linear", "factor": 2.0},
+        "sliding_attention": {"rope_type": "default"},
+    }
     assert derived_length({"max_position_embeddings": 4096, "rope_parameters": rope}).length == 8192
 
 

@@ -56,7 +56,13 @@ def test_a_sparse_nested_config_takes_the_defaults_of_its_class() -> None:
 
 
 def test_aliases_of_older_classes() -> None:
-    gpt2 = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": 1280, "n_layer": 36, "n_head": 20}
+    gpt2 = {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "n_embd": 1280,
+        "n_layer": 36,
+        "n_head": 20,
+    }
     facts = read({**gpt2, "vocab_size": 50257, "n_positions": 1024})
     assert (facts.hidden_size, facts.num_layers, facts.num_attention_heads) == (1280, 36, 20)
     assert facts.max_position_embeddings == 1024
@@ -64,7 +70,10 @@ def test_aliases_of_older_classes() -> None:
 
 def test_multi_query_has_one_kv_head() -> None:
     falcon = {**LLAMA, "model_type": "falcon", "architectures": ["FalconForCausalLM"], "multi_query": True}
-    assert read({**falcon, "new_decoder_architecture": False, "num_key_value_heads": None}).num_key_value_heads == 1
+    assert (
+        read({**falcon, "new_decoder_architecture": False, "num_key_value_heads": None}).num_key_value_heads
+        == 1
+    )
     assert read({**falcon, "new_decoder_architecture": True, "num_kv_heads": 8}).num_key_value_heads == 8
 
 

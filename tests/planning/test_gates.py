@@ -59,9 +59,24 @@ def latent() -> ModelMetadata:
 
 
 CASES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
-    ("context", {}, {"max_model_len": 262144}, "User-specified max_model_len (262144) is greater than the derived"),
-    ("heads", {}, {"tensor_parallel_size": 3}, "Total number of attention heads (32) must be divisible by tensor"),
-    ("experts", {}, {"enable_expert_parallel": True}, "Number of experts in the model must be greater than 0"),
+    (
+        "context",
+        {},
+        {"max_model_len": 262144},
+        "User-specified max_model_len (262144) is greater than the derived",
+    ),
+    (
+        "heads",
+        {},
+        {"tensor_parallel_size": 3},
+        "Total number of attention heads (32) must be divisible by tensor",
+    ),
+    (
+        "experts",
+        {},
+        {"enable_expert_parallel": True},
+        "Number of experts in the model must be greater than 0",
+    ),
     (
         "batch",
         {},
@@ -87,10 +102,20 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         {"quantization": "awq"},
         "Quantization method specified in the model config (fp8) does not match",
     ),
-    ("unknown quantisation", {}, {"quantization": "bitsandbytes"}, "Unknown quantization method: bitsandbytes."),
+    (
+        "unknown quantisation",
+        {},
+        {"quantization": "bitsandbytes"},
+        "Unknown quantization method: bitsandbytes.",
+    ),
     ("cache dtype", {}, {"kv_cache_dtype": "float16"}, 'kv_cache_dtype="float16" is incompatible with'),
     ("cache kernels", {}, {"kv_cache_dtype": "nvfp4_4over6"}, "No valid attention backend found for cuda"),
-    ("forced backend", {}, {"attention_backend": "FLASHMLA"}, "Selected backend AttentionBackendEnum.FLASHMLA is not"),
+    (
+        "forced backend",
+        {},
+        {"attention_backend": "FLASHMLA"},
+        "Selected backend AttentionBackendEnum.FLASHMLA is not",
+    ),
     (
         "custom code",
         {"model_type": "own", "architectures": ["OwnModel"], "auto_map": {"AutoConfig": "configuration.Own"}},
@@ -130,7 +155,9 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "settings", "sentence"), [case[1:] for case in CASES], ids=[c[0] for c in CASES])
+@pytest.mark.parametrize(
+    ("changes", "settings", "sentence"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
+)
 def test_refused_in_vllms_words_and_mended_by_the_change(
     changes: dict[str, Any], settings: dict[str, Any], sentence: str
 ) -> None:
@@ -144,7 +171,9 @@ def test_refused_in_vllms_words_and_mended_by_the_change(
 
 def test_more_ranks_than_gpus_unless_they_are_elsewhere() -> None:
     found = refused(launched(tensor_parallel_size=4, gpus=2))
-    assert found.error.startswith("World size (4) is larger than the number of available GPUs (2) in this node.")
+    assert found.error.startswith(
+        "World size (4) is larger than the number of available GPUs (2) in this node."
+    )
     assert refusal(launched(tensor_parallel_size=4, gpus=2, nnodes=2)) is None
     assert refusal(launched(tensor_parallel_size=4, gpus=2, distributed_executor_backend="ray")) is None
 
@@ -159,7 +188,9 @@ def test_a_removed_architecture_names_its_last_version() -> None:
 
 def test_unknown_models_are_refused_by_the_version_that_is_known() -> None:
     strange = model(model_type="llama", architectures=["NobodyKnowsForCausalLM"])
-    assert refused(launched(strange)).error.startswith("Model architectures ['NobodyKnowsForCausalLM'] are not")
+    assert refused(launched(strange)).error.startswith(
+        "Model architectures ['NobodyKnowsForCausalLM'] are not"
+    )
     assert refusal(launched(strange, version="0.19.1")) is None
     assert "does not recognize" in refused(launched(model(model_type="nobody_knows"))).error
 

@@ -122,7 +122,8 @@ def test_latent_attention_is_not_split_by_tensor_parallelism() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpu", "kv_dtype", "block"), [("h100", None, 16), ("h100", "fp8", 64), ("b200", None, 32), ("4090", "fp8", 16)]
+    ("gpu", "kv_dtype", "block"),
+    [("h100", None, 16), ("h100", "fp8", 64), ("b200", None, 32), ("4090", "fp8", 16)],
 )
 def test_latent_blocks_are_the_backends(gpu: str, kv_dtype: str | None, block: int) -> None:
     assert kv_layout(launched(deepseek(), gpu=gpu, kv_cache_dtype=kv_dtype)).block_size == block
@@ -226,7 +227,10 @@ def test_turboquant_keeps_the_ends_plain() -> None:
 def test_checkpoints_may_bring_their_own_format() -> None:
     scheme = {"quant_method": "modelopt", "quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}
     assert kv_layout(launched(model(quantization_config=scheme))).kv_dtype == "fp8_e4m3"
-    assert kv_layout(launched(model(quantization_config=scheme), kv_cache_dtype="bfloat16")).kv_dtype == "bfloat16"
+    assert (
+        kv_layout(launched(model(quantization_config=scheme), kv_cache_dtype="bfloat16")).kv_dtype
+        == "bfloat16"
+    )
 
 
 def test_kv_heads_are_split_then_repeated() -> None:
@@ -274,7 +278,9 @@ def test_a_fixed_number_of_blocks_replaces_the_memory() -> None:
 
 def test_short_requests_fit_more_often_than_long_ones() -> None:
     launch = launched(max_model_len=8192)
-    assert concurrency_for(launch, 10 * GIB, 1024) == pytest.approx(8 * concurrency_for(launch, 10 * GIB, 8192))
+    assert concurrency_for(launch, 10 * GIB, 1024) == pytest.approx(
+        8 * concurrency_for(launch, 10 * GIB, 8192)
+    )
 
 
 def test_a_window_caps_what_a_long_request_holds() -> None:
@@ -293,3 +299,10 @@ def test_more_memory_and_shorter_context_never_hold_less() -> None:
             for length in (1024, 8192, 65536)
         ]
         assert held == sorted(held, reverse=True)
+
+
+def test_auto_context_is_the_longest_that_fits_one_request() -> None:
+    report = kv_report(launched(max_model_len=-1), GIB)
+    assert report.estimated_max_model_len == 8192 - 16
+    assert report.needed_bytes == GIB - report.bytes_per_block
+    assert report.max_concurrency == pytest.approx(512 / 511)

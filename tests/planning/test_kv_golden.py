@@ -49,7 +49,10 @@ def _metadata(shared: Path, name: str) -> ModelMetadata | None:
 
 def _settings(args: Sequence[str]) -> dict[str, Any]:
     values = dict(zip(args[::2], args[1::2], strict=True))
-    return {FIELDS[name]: value if value.isalnum() and not value.isdigit() else float(value) for name, value in values.items()}
+    return {
+        FIELDS[name]: value if value.isalnum() and not value.isdigit() else float(value)
+        for name, value in values.items()
+    }
 
 
 def _records(shared: Path) -> Iterator[tuple[str, Launch, int, dict[str, Any]]]:

@@ -174,14 +174,16 @@ def kv_report(launch: Launch, available_bytes: int) -> KVCacheReport:
     override = launch.config.num_gpu_blocks_override
     if override is not None:
         available_bytes = override * layout.bytes_per_block
+    usable = available_bytes - (layout.bytes_per_block if launch.rules.null_block_in_check else 0)
+    estimated = longest(layout, usable, length)
+    if _fits_itself(launch) and estimated:
+        length = estimated
     blocks = max(0, available_bytes) // layout.bytes_per_block
     concurrency = blocks / layout.pages_per_request(length)
     if launch.rules.tokens_from_concurrency:
         tokens = int(concurrency * length)
     else:
         tokens = blocks // len(layout.groups) * layout.scheduler_block_size
-    usable = available_bytes - (layout.bytes_per_block if launch.rules.null_block_in_check else 0)
-    first = layout.groups[0].first
     return KVCacheReport(
         block_size=layout.block_size,
         bytes_per_block=layout.bytes_per_block,
@@ -189,12 +191,18 @@ def kv_report(launch: Launch, available_bytes: int) -> KVCacheReport:
         tokens=tokens,
         max_concurrency=concurrency,
         bytes_per_token=layout.bytes_per_token,
-        estimated_max_model_len=longest(layout, usable, length),
+        estimated_max_model_len=estimated,
         needed_bytes=layout.bytes_per_block * layout.most_pages_per_request(length),
         state_bytes_per_request=layout.state_bytes_per_request,
         groups=len(layout.groups),
-        kind="hybrid" if len(layout.groups) > 1 else first.family,
+        kind="hybrid" if len(layout.groups) > 1 else layout.groups[0].first.family,
     )
+
+
+def _fits_itself(launch: Launch) -> bool:
+    """--max-model-len auto (-1): vLLM takes the longest that one request can have."""
+    asked = launch.config.max_model_len
+    return asked is not None and asked < 0
 
 
 def longest(layout: KVLayout, usable_bytes: int, limit: int) -> int:

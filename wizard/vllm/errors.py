@@ -72,6 +72,13 @@ def kv_cache_too_small(
     )
 
 
+NO_TOKEN_FITS = (
+    "Cannot auto-fit max_model_len: not enough GPU memory available to serve even a single token. "
+    "Try increasing `gpu_memory_utilization`."
+)
+"""--max-model-len auto with no room at all."""
+
+
 def context_too_long(
     *, max_model_len: int, derived: float, key: str | None, model_max_length: int | None
 ) -> str:

@@ -81,6 +81,7 @@ class FakeEngine:
         self.written: list[tuple[Path, dict[str, str]]] = []
         self.plans = 0
         self.hub: tuple[ModelRow, ...] = ()
+        self.extra: tuple[ModelRow, ...] = ()
 
     def known_model(self, model: str, revision: str | None) -> ModelMetadata | None:
         return self.load_model(model, revision) if model in PARAMS_B else None
@@ -106,11 +107,12 @@ class FakeEngine:
 
     def search_models(self, text: str) -> Sequence[ModelRow]:
         words = text.lower().replace("/", " ").split()
-        return [
+        found = [
             ModelRow(name, "cache" if name.startswith("Qwen/Qwen3-30B") else "catalogue", int(size * 1e9))
             for name, size in PARAMS_B.items()
             if all(word in name.lower() for word in words)
         ]
+        return [*found, *(each for each in self.extra if text.lower() in each.id.lower())]
 
     def search_hub(self, text: str) -> Sequence[ModelRow]:
         return self.hub

@@ -103,6 +103,7 @@ Several machines need a fast network between them; the plan puts one pipeline st
                 self.rows,
                 placeholder="type to search GPUs",
                 hint=question("hardware.gpu").help,
+                spared="?",
                 id="gpu-search",
             )
             yield self.rows

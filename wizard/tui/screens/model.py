@@ -31,6 +31,8 @@ MOST_JUDGED = 40
 """Rows that one pass of verdicts covers, from the top of what is in view."""
 ASK_HUB_AFTER_S = 0.25
 """Quiet seconds before the hub is asked: a word is typed first."""
+JUMPS = "12345?"
+"""First keys that stay jumps and the call for help: no model's name starts like this."""
 SHORTEST_SEARCH = 2
 """Letters below which the hub would answer with everything."""
 
@@ -104,6 +106,7 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
             self.rows,
             placeholder="type to search models",
             hint=question("model.model").help,
+            spared=JUMPS,
             id="model-search",
         )
         yield self.rows
@@ -247,13 +250,8 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         tail = f"{size:>6} {fit(printable(kind, 20), 5)}{here:>5}"
         room = width - 2 - len(tail) - 1
         name = printable(each.id, 200)
-        if (
-            len(name) > room
-            and "/" in name.rstrip("/")
-            and each.origin != "path"
-            and len(name.rsplit("/", 1)[1]) <= room
-        ):
-            name = name.rsplit("/", 1)[1]
+        if len(name) > room and each.origin != "path":
+            name = name.rsplit("/", 1)[-1]  # the full id stands below, for the row under the cursor
         return (Span(sign + " ", role), Span(fit_middle(name, room)), Span(" " + tail, "quiet"))
 
     @on(Input.Changed, "#model-search")

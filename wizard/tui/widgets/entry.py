@@ -16,14 +16,11 @@ from wizard.tui.widgets.field import TITLE_CELLS
 from wizard.tui.widgets.painted import Painted
 from wizard.tui.widgets.rows import RowList
 
-SPARED = "12345?"
-"""No model or card has a name that starts like this; as the first key in an empty box they keep their meaning."""
-
 
 class TextBox(Input):
     """An Input without a border, a blinking cursor or a repaint when the mouse passes.
 
-    While it is empty, keys that no name starts with keep their meaning for the wizard: see `spare`.
+    `spared` are keys that no answer starts with: while it is empty they keep their meaning for the wizard.
     """
 
     DEFAULT_CSS = """
@@ -36,15 +33,16 @@ class TextBox(Input):
     ]
 
     def __init__(
-        self, value: str = "", *, placeholder: str = "", hint: str = "", id: str | None = None
+        self, *, placeholder: str = "", hint: str = "", spared: str = "", id: str | None = None
     ) -> None:
-        super().__init__(value, placeholder=placeholder, id=id, compact=True, select_on_focus=False)
+        super().__init__(placeholder=placeholder, id=id, compact=True, select_on_focus=False)
         self.cursor_blink = False
         self.hint = hint
+        self.spared = spared
 
     def spare(self, character: str | None) -> bool:
-        """Whether a character typed now belongs to the wizard: a digit that jumps, or a call for help."""
-        return not self.value and character is not None and character in SPARED
+        """Whether a character typed now belongs to the wizard."""
+        return not self.value and character is not None and character in self.spared
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
         return not self.spare(character) and super().check_consume_key(key, character)
@@ -66,8 +64,10 @@ class SearchBox(TextBox):
 
     keys = (("↑↓", "choose"),)
 
-    def __init__(self, rows: RowList, *, placeholder: str, hint: str, id: str) -> None:
-        super().__init__(placeholder=placeholder, hint=hint, id=id)
+    def __init__(
+        self, rows: RowList, *, placeholder: str, hint: str = "", spared: str = "", id: str | None = None
+    ) -> None:
+        super().__init__(placeholder=placeholder, hint=hint, spared=spared, id=id)
         self.rows = rows
 
     async def action_list(self, action: str) -> None:

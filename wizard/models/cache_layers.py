@@ -43,7 +43,7 @@ class CacheLayer:
     """Owns an index that later layers share."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CacheModel:
     """All layers that keep a cache, and what the choice of attention kernels depends on."""
 

@@ -7,7 +7,7 @@ rules of older versions by `VersionRules`.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from wizard.models.cache_layers import CacheModel, cache_model
@@ -15,6 +15,7 @@ from wizard.models.metadata import ModelMetadata
 from wizard.planning.kv_groups import Group, group_layers, stage_bytes
 from wizard.planning.kv_pages import WHOLE_SEQUENCE, Horizon, Page
 from wizard.planning.kv_specs import cache_plan
+from wizard.planning.kv_states import WHOLE_REQUEST
 from wizard.planning.launch import Launch
 from wizard.planning.weights import stage_ranges
 from wizard.schemas.outputs import KVCacheReport
@@ -78,13 +79,28 @@ def _described(group: Group) -> KVGroup:
     return KVGroup(group.first.family if same else "uniform", len(group.layers), group.first.block_size, size)
 
 
-_layouts: WeakKeyDictionary[ModelMetadata, dict[Hashable, KVLayout]] = WeakKeyDictionary()
+@dataclass(frozen=True, slots=True)
+class _Pools:
+    """What a layout has in common for every length and batch."""
+
+    groups: tuple[Group, ...]
+    bytes_per_block: int
+    block_size: int
+    scheduler_block_size: int
+    bytes_per_token: float
+    state_bytes_per_request: int
+    kv_dtype: str
+    backend: str
+
+
+_pools: WeakKeyDictionary[ModelMetadata, dict[Hashable, _Pools]] = WeakKeyDictionary()
+LARGEST_CACHE = 512
+"""Launches remembered per model; a search tries a few dozen."""
 
 
 def kv_layout(launch: Launch) -> KVLayout:
     """The cache of one rank of the worst pipeline stage. Raises ConfigError for a config that can't be read."""
-    known = _layouts.setdefault(launch.metadata, {})
-    model = cache_model(launch.metadata)
+    known = _pools.setdefault(launch.metadata, {})
     config = launch.config
     key: Hashable = (
         launch.rules.number,
@@ -94,7 +110,6 @@ def kv_layout(launch: Launch) -> KVLayout:
         launch.dcp,
         launch.dtype,
         config.kv_cache_dtype,
-        launch.max_model_len if model.keeps_states else 0,
         launch.num_speculative_tokens,
         launch.speculative_method,
         launch.prefix_caching,
@@ -105,37 +120,44 @@ def kv_layout(launch: Launch) -> KVLayout:
         config.disable_hybrid_kv_cache_manager,
         config.language_model_only,
     )
-    layout = known.get(key)
-    if layout is None:
-        if len(known) > 512:
+    pools = known.get(key)
+    if pools is None:
+        if len(known) >= LARGEST_CACHE:
             known.clear()
-        layout = known[key] = _layout(launch, model)
-    in_flight = _in_flight(launch)
-    if (layout.in_flight, layout.encoder_tokens) == (in_flight, launch.max_num_batched_tokens):
-        return layout
-    return replace(layout, in_flight=in_flight, encoder_tokens=launch.max_num_batched_tokens)
+        pools = known[key] = _lay_out(launch, cache_model(launch.metadata))
+    return KVLayout(
+        groups=pools.groups,
+        bytes_per_block=pools.bytes_per_block,
+        block_size=pools.block_size,
+        scheduler_block_size=launch.max_model_len
+        if pools.scheduler_block_size == WHOLE_REQUEST
+        else pools.scheduler_block_size,
+        bytes_per_token=pools.bytes_per_token,
+        state_bytes_per_request=pools.state_bytes_per_request,
+        kv_dtype=pools.kv_dtype,
+        backend=pools.backend,
+        in_flight=launch.max_in_flight_tokens
+        if launch.rules.in_flight_windows
+        else launch.max_num_batched_tokens,
+        encoder_tokens=launch.max_num_batched_tokens,
+        dcp=launch.dcp,
+    )
 
 
-def _in_flight(launch: Launch) -> int:
-    """Tokens that a window's pages count beside the window itself."""
-    return launch.max_in_flight_tokens if launch.rules.in_flight_windows else launch.max_num_batched_tokens
-
-
-def _layout(launch: Launch, model: CacheModel) -> KVLayout:
+def _lay_out(launch: Launch, model: CacheModel) -> _Pools:
     plan = cache_plan(launch, model)
-    rules = launch.rules
     groups = group_layers(
         plan.layers,
         packed=plan.packed,
         hybrid_manager=not launch.config.disable_hybrid_kv_cache_manager,
-        size_ratio=rules.group_size_ratio,
+        size_ratio=launch.rules.group_size_ratio,
     )
     stages = stage_ranges(model.num_layers, launch.pp)
     sizes = [stage_bytes(groups, first, last, packed=plan.packed) for first, last in stages]
     worst = max(range(len(stages)), key=sizes.__getitem__)
     first, last = stages[worst]
     pages = [layer.page for layer in plan.layers if first <= layer.index < last]
-    return KVLayout(
+    return _Pools(
         groups=groups,
         bytes_per_block=sizes[worst],
         block_size=plan.block_size,
@@ -144,9 +166,6 @@ def _layout(launch: Launch, model: CacheModel) -> KVLayout:
         state_bytes_per_request=sum(page.bytes for page in pages if page.family == "state"),
         kv_dtype=plan.kv_dtype,
         backend=plan.backend,
-        in_flight=_in_flight(launch),
-        encoder_tokens=launch.max_num_batched_tokens,
-        dcp=launch.dcp,
     )
 
 

@@ -170,7 +170,8 @@ def _pages(setting: Setting, layer: CacheLayer, padded: int) -> Iterator[Page]:
 def _token_bytes(setting: Setting, layer: CacheLayer) -> int:
     """Bytes of one token in one layer on one rank."""
     heads = rank_heads(layer.kv_heads, setting.tp)
-    if layer.kind == "block_sparse" or layer.key_dim != layer.value_dim:
+    raw = layer.kind == "block_sparse" and not setting.kv_dtype.startswith("nvfp4")
+    if raw or layer.key_dim != layer.value_dim:
         return heads * (layer.key_dim + layer.value_dim) * element_bytes(setting.kv_dtype, setting.dtype)
     return heads * head_bytes(_layer_dtype(setting, layer), setting.dtype, layer.key_dim, layer.value_dim)
 

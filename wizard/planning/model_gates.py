@@ -6,6 +6,7 @@ Sources: vLLM 0.33 `config/vllm.py`, `platforms/cuda.py`, `model_executor/layers
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from wizard.errors import ConfigError
@@ -64,23 +65,28 @@ def _has_cache_scales(launch: Launch) -> bool:
 def kernels(launch: Launch) -> Refusal | None:
     """Every kind of attention layer needs a backend that can serve it."""
     model = cache_model(launch.metadata)
-    attending = {layer_kind(layer): layer for layer in reversed(model.layers) if layer.kind != "state"}
-    if launch.gpu.vendor != "nvidia" or {layer.kind for layer in attending.values()} & OWN_KERNELS:
+    attending = _attending(model)
+    if launch.gpu.vendor != "nvidia" or {layer.kind for layer in attending} & OWN_KERNELS:
         return None
-    for layer in reversed(attending.values()):
+    for layer in attending:
         found = _kernel(launch, model, layer)
         if found is not None:
             return found
-    if launch.dcp > 1 and any(layer.kind == "sliding" for layer in attending.values()):
+    if launch.dcp > 1 and any(layer.kind == "sliding" for layer in attending):
         return Refusal("unsupported", errors.DCP_WINDOW, (("decode_context_parallel_size", 1),))
     if cache_dtype(launch) == "fp8_e5m2" and _has_cache_scales(launch):
         return Refusal("unsupported", errors.E5M2_WITH_SCALES, (("kv_cache_dtype", "fp8"),))
     return None
 
 
-def layer_kind(layer: CacheLayer) -> tuple[str, int, int]:
-    """What a choice of kernels can depend on."""
-    return layer.kind, layer.key_dim, layer.value_dim
+@lru_cache(maxsize=64)
+def _attending(model: CacheModel) -> tuple[CacheLayer, ...]:
+    """One layer of every kind that a choice of kernels can depend on, in the model's order."""
+    found: dict[tuple[str, int, int], CacheLayer] = {}
+    for layer in model.layers:
+        if layer.kind != "state":
+            found.setdefault((layer.kind, layer.key_dim, layer.value_dim), layer)
+    return tuple(found.values())
 
 
 def _kernel(launch: Launch, model: CacheModel, layer: CacheLayer) -> Refusal | None:

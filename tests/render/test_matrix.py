@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import pytest
@@ -66,11 +68,16 @@ def made(name: str, version: str) -> Plan:
     return plan(version=version, **PLANS[name])
 
 
+@cache
+def files_of(name: str, version: str = "0.33.0") -> Mapping[str, str]:
+    return render(made(name, version), request(), ["all"])
+
+
 @pytest.mark.parametrize("version", TWELVE)
 def test_every_command_of_every_artifact_is_one_that_vllm_accepts(version: str) -> None:
     table = flag_table(version)
     for name in PLANS:
-        files = render(made(name, version), request(), ["all"])
+        files = files_of(name, version)
         commands = {file: commands_of(file, text) for file, text in files.items()}
         assert sum(len(found) for found in commands.values()) >= 2, name
         for file, found in commands.items():
@@ -129,7 +136,7 @@ def test_revision_is_pinned_and_the_image_is_of_the_version() -> None:
 @pytest.mark.parametrize("name", PLANS)
 def test_every_artifact_states_model_gpus_version_prediction_and_how_to_make_it_again(name: str) -> None:
     original = made(name, "0.33.0")
-    for file, text in render(original, request(), ["all"]).items():
+    for file, text in files_of(name).items():
         if file == "plan.json":
             continue
         assert original.model.id in text, file
@@ -140,19 +147,22 @@ def test_every_artifact_states_model_gpus_version_prediction_and_how_to_make_it_
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_no_secret_and_no_address_but_the_chosen_one_is_written(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
-    monkeypatch.setenv("VLLM_API_KEY", "sk-secretsecret")
-    files = render(made(name, "0.33.0"), request(), ["all"])
-    assert not [file for file, text in files.items() if "secretsecret" in text]
+def test_only_the_chosen_address_and_what_was_allowed_is_written(name: str) -> None:
+    files = files_of(name)
     for file in ("serve.sh", "node-0.sh", "vllm.service"):
         if file in files:
             assert "--host 127.0.0.1" in files[file]
     assert all("--trust-remote-code" not in text for text in files.values()) == (
         not PLANS[name].get("trust_remote_code", False)
     )
+
+
+def test_no_secret_of_the_environment_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
+    monkeypatch.setenv("VLLM_API_KEY", "sk-secretsecret")
+    for name in ("plain", "two nodes", "replicas"):
+        files = render(made(name, "0.33.0"), request(), ["all"])
+        assert not [file for file, text in files.items() if "secretsecret" in text]
 
 
 def test_the_chosen_address_and_port_reach_every_artifact() -> None:

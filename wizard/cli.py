@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     export = _command(commands, "export", "write the files that start vLLM", _export)
     _request_options(export)
     export.add_argument("-o", "--output", required=True, metavar="DIR", help="where to write; new by default")
-    export.add_argument("--emit", metavar="A,B", help="which artifacts; all that apply by default")
+    export.add_argument("--emit", metavar="A,B", help="which artifacts, or all; the usual ones by default")
     export.add_argument("--overwrite", action="store_true", help="replace files that differ")
     export.add_argument("--host", default="127.0.0.1", help="address vLLM listens on (%(default)s)")
     export.add_argument("--port", type=int, default=8000, help="port vLLM listens on (%(default)s)")

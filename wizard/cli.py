@@ -407,12 +407,17 @@ def _gpus(options: argparse.Namespace) -> int:
 
 
 def _models(options: argparse.Namespace) -> int:
-    from wizard.models.search import search
+    from wizard.errors import ModelUnavailableError
+    from wizard.models.search import find
     from wizard.render.listings import models_to_list, render_models
 
-    found = search(" ".join(options.text), offline=options.offline)
-    print(_json(models_to_list(found)) if options.json else render_models(found), end="")
-    return 0 if found else 3
+    found = find(" ".join(options.text), offline=options.offline)
+    if found.trouble is not None and not found.models:
+        raise ModelUnavailableError(found.trouble)
+    if found.trouble is not None:
+        _complain(f"{found.trouble} What is known on this machine follows.")
+    print(_json(models_to_list(found.models)) if options.json else render_models(found.models), end="")
+    return 0 if found.models else 3
 
 
 def _json(value: Any) -> str:

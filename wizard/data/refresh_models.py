@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from wizard.errors import ConfigError
 from wizard.models.metadata import metadata_from_config
+from wizard.models.tree import parameter_count
 
 DROPPED = re.compile(
     r"(_token_ids?$|_token_index$|^(bos|eos|pad|cls|sep|unk)_|dropout|_pdrop$|^initializer|^init_|^transformers_version$"
@@ -55,7 +56,18 @@ SAME = {
 }
 """Models whose config is that of another one, and why."""
 
-ORDER = ("id", "base", "same_as", "source", "config", "hf_quant_config")
+ORDER = (
+    "id",
+    "base",
+    "params",
+    "dtype",
+    "quantization",
+    "license",
+    "same_as",
+    "source",
+    "config",
+    "hf_quant_config",
+)
 """Keys of a line; the catalogue reads the first ones without parsing the rest."""
 
 LARGEST_ENTRY = 32_000
@@ -120,8 +132,44 @@ def entries(folder: Path) -> Iterator[dict[str, Any]]:
             if name in known and known[name] != model:
                 entry["base"] = known[name]
                 break
+    stated = licenses(folder)
+    for model, entry in stored.items():
+        same = stored[entry["same_as"]] if "same_as" in entry else entry
+        entry.update(summary({**same, "id": model}, same["config"], stated.get(model)))
     order = sorted(stored.values(), key=lambda entry: str(entry["id"]).lower())
     yield from order
+
+
+def summary(entry: Mapping[str, Any], config: Mapping[str, Any], license: object) -> dict[str, Any]:
+    """What a search shows of a model: its parameters (where its class is known), dtype, method and licence."""
+    metadata = metadata_from_config(
+        config, model=entry["id"], source="catalogue", hf_quant_config=entry.get("hf_quant_config")
+    )
+    try:
+        params = parameter_count(metadata)
+    except ConfigError:
+        params = None
+    facts = {
+        "params": params,
+        "dtype": metadata.dtype,
+        "quantization": quantization(metadata.quantization_config or {}),
+        "license": license if isinstance(license, str) and re.fullmatch(r"[\w.\-]+", license) else None,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def quantization(section: Mapping[str, Any]) -> str | None:
+    """The checkpoint's own name of its method; ModelOpt's by its algorithm."""
+    method = str(section.get("quant_method") or "").lower()
+    algorithm = str(section.get("quant_algo") or "").lower()
+    return (algorithm if method == "modelopt" else "") or method or None
+
+
+def licenses(folder: Path) -> Mapping[str, object]:
+    """The licence that the hub states for each model, from the folder's PARAMS.json."""
+    path = folder / "PARAMS.json"
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {name: (row.get("llmfit_facts") or {}).get("license") for name, row in rows.items()}
 
 
 def source_line(note: list[str]) -> str:

@@ -8,16 +8,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from wizard.models.found import FoundModel
 from wizard.models.metadata import ModelMetadata, metadata_from_config
 
 DATA = Path(__file__).parents[1] / "data" / "models.jsonl"
 
-_HEAD = re.compile(r'\{"id":"(?P<id>[^"]+)"(?:,"base":"(?P<base>[^"]+)")?')
+_HEAD = re.compile(
+    r'\{"id":"(?P<id>[^"]+)"(?:,"base":"(?P<base>[^"]+)")?(?:,"params":(?P<params>\d+))?'
+    r'(?:,"dtype":"(?P<dtype>\w+)")?(?:,"quantization":"(?P<quantization>[^"]+)")?(?:,"license":"(?P<license>[^"]+)")?'
+)
+"""What a search shows of a model, at the beginning of its line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,11 @@ class CatalogueModel:
     id: str
     base: str | None
     """The model that this one is a quantised form of."""
-    line: str
+    params: int | None
+    dtype: str | None
+    quantization: str | None
+    license: str | None
+    line: str = field(repr=False)
 
     @property
     def entry(self) -> Mapping[str, Any]:
@@ -46,6 +55,18 @@ class CatalogueModel:
     def source(self) -> str:
         return str(self.entry["source"])
 
+    def row(self) -> FoundModel:
+        """The model as a search result."""
+        return FoundModel(
+            self.id,
+            "catalogue",
+            params=self.params,
+            base=self.base,
+            license=self.license,
+            dtype=self.dtype,
+            quantization=self.quantization,
+        )
+
 
 @lru_cache(maxsize=1)
 def models() -> Mapping[str, CatalogueModel]:
@@ -54,7 +75,9 @@ def models() -> Mapping[str, CatalogueModel]:
     for line in DATA.read_text(encoding="utf-8").splitlines():
         head = _HEAD.match(line)
         if head is not None:
-            found[head["id"].lower()] = CatalogueModel(head["id"], head["base"], line)
+            facts = head.groupdict()
+            params = int(facts.pop("params") or 0) or None
+            found[facts["id"].lower()] = CatalogueModel(**facts, params=params, line=line)
     return found
 
 

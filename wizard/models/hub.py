@@ -1,363 +1,262 @@
-"""The Hugging Face hub, through its own client: search, facts without weights, quantised siblings.
+"""The Hugging Face hub: search, quantised forms, and the facts of a model without its weights.
 
-HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE, proxies and the stored login work as everywhere, because
-the client's own session and headers are used. What is read of a model is its config, a few small JSON
-files and the headers of its safetensors files, by range requests; kept on disk by commit.
+HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE, proxies and the stored login work as everywhere, because the
+client's own session is used. What is read of a model is its file list, a few small JSON files and the
+headers of its safetensors files, by range requests; all of it is kept on disk by commit.
+
+Every function is slow, safe to call from any thread, and ends at once when its `traffic` is cancelled.
 """
 
 from __future__ import annotations
 
-import json
-import ssl
-import struct
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from importlib import import_module
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
-from huggingface_hub import HfApi, hf_hub_url
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+from wizard.errors import ConfigError, ModelUnavailableError, WizardError
+from wizard.models import facts_cache, hub_rows, repository
+from wizard.models.config_values import short
+from wizard.models.facts_cache import RepositoryFacts
+from wizard.models.found import FoundModel
+from wizard.models.hub_connection import Connection
+from wizard.models.hub_errors import UnreachableError, UnreadableError, makes_no_sense
+from wizard.models.hub_headers import OverBudgetError, read_headers
+from wizard.models.metadata import ModelMetadata
+from wizard.models.traffic import Traffic, in_background, in_threads
 
-from wizard.errors import ConfigError, ModelUnavailableError
-from wizard.models import facts_cache
-from wizard.models.local import LARGEST_HEADER_BYTES, parse_safetensors_header
-from wizard.models.metadata import Checkpoint, ModelMetadata, TensorInfo, metadata_from_config, short
-from wizard.models.search import FoundModel
+MODEL_ID = re.compile(r"(?:[A-Za-z0-9_][\w.\-]*/)?[A-Za-z0-9_][\w.\-]*", re.ASCII)
+LONGEST_ID = 96
+"""Characters, by the hub's own rule."""
 
-http: Any = import_module(type(get_session()).__module__.partition(".")[0])
-"""The client's own HTTP library, httpx or its successor by the client's version: same names of errors."""
+MOST_PAGES = 4
+"""Of one listing; a hub that pages for ever is left."""
 
-TIMEOUT_S = 10.0
-"""Until the hub counts as silent; a search is typed again sooner than that."""
-
-FIRST_BYTES = 32 << 10
-"""Read at once of every safetensors file: the whole header of most, the start of the rest."""
-
-TRAFFIC_LIMIT_BYTES = 20 << 20
-"""Headers of a 600 GB model take about 10 MB; beyond this the architecture has to do."""
-
-LARGEST_SMALL_FILE = 4 << 20
-"""config.json and its like are kilobytes."""
-
-CONNECTIONS = 8
-
-SMALL_FILES = ("hf_quant_config.json", "tokenizer_config.json")
+SMALL_CONNECTIONS = 4
 
 
-class CancelledError(Exception):
-    """The user went on to something else; nothing is shown."""
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What one look at a model has cost so far; `cancel` stops it at the next request."""
-
-    received_bytes: int = 0
-    requests: int = 0
-    doing: str = ""
-    report: Callable[[Traffic], None] | None = None
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def count(self, size: int, doing: str) -> None:
-        """Adds one answer and tells whoever watches."""
-        with self.lock:
-            self.received_bytes += size
-            self.requests += 1
-            self.doing = doing
-        if self.report is not None:
-            self.report(self)
-
-    def check(self) -> None:
-        """Raises CancelledError once the user has turned away."""
-        if self.cancelled.is_set():
-            raise CancelledError
-
-
-def search(text: str, *, limit: int = 50) -> list[FoundModel]:
+def search(text: str, *, limit: int = 50, traffic: Traffic | None = None) -> list[FoundModel]:
     """Models of the hub that match `text`, most downloaded first.
 
-    Raises ModelUnavailableError in one sentence when the hub can't be asked.
+    Raises ModelUnavailableError in one sentence when the hub can't be asked; CancelledError.
     """
-    with _in_words(text):
-        found = HfApi().list_models(
-            search=text,
-            sort="downloads",
-            limit=limit,
-            expand=["downloads", "gated", "safetensors", "tags"],
-        )
-        return [_found(info) for info in found]
+    return _listed(text, {"search": text}, limit, traffic)
 
 
-def quantised_forms(model: str, *, limit: int = 50) -> list[FoundModel]:
-    """Models that the hub lists as quantised from `model`, most downloaded first."""
-    with _in_words(model):
-        found = HfApi().list_models(
-            filter=f"base_model:quantized:{model}",
-            sort="downloads",
-            limit=limit,
-            expand=["downloads", "gated", "safetensors", "tags"],
-        )
-        return [replace(_found(info), base=model) for info in found]
+def quantised_forms(model: str, *, limit: int = 50, traffic: Traffic | None = None) -> list[FoundModel]:
+    """Models that the hub lists as quantised from `model`, most downloaded first; raises as `search` does."""
+    found = _listed(model, {"filter": f"base_model:quantized:{model}"}, limit, traffic)
+    return [replace(each, base=each.base or model) for each in found if each.id.lower() != model.lower()]
 
 
 def fetch(model: str, *, revision: str | None = None, traffic: Traffic | None = None) -> ModelMetadata:
-    """Facts of a model without its weights; a second look at the same revision costs no network.
+    """Facts of a model, exact bytes per tensor included; a second look at the same commit costs no network.
 
-    Raises ModelUnavailableError or ConfigError, each one sentence with the next step; CancelledError
-    when `traffic` was cancelled.
+    Raises ModelUnavailableError or ConfigError, each one sentence with the next step; CancelledError.
     """
-    known = facts_cache.load(model, revision)
-    if known is None:
-        known = _fetch(model, revision, traffic or Traffic())
-        facts_cache.save(model, revision, known)
-    return _metadata(model, known)
+    return _facts_of(model, revision, traffic or Traffic(), whole=True)
 
 
-def _metadata(model: str, known: facts_cache.Facts) -> ModelMetadata:
-    checkpoint = None
-    if known.tensors:
-        checkpoint = Checkpoint(
-            tensors=known.tensors, total_bytes=sum(tensor.nbytes for tensor in known.tensors.values())
-        )
-    metadata = metadata_from_config(
-        known.config,
-        model=model,
-        source="hub",
-        revision=known.commit,
-        checkpoint=checkpoint,
-        hf_quant_config=known.files.get("hf_quant_config.json"),
-        tokenizer_config=known.files.get("tokenizer_config.json"),
-    )
-    return replace(
-        metadata,
-        license=known.license,
-        gated=known.gated,
-        warnings=metadata.warnings + tuple(known.warnings),
-    )
+def glance(model: str, *, revision: str | None = None, traffic: Traffic | None = None) -> ModelMetadata:
+    """Facts of a model for two or three requests: its config, with sizes from the architecture. Raises as `fetch`."""
+    return _facts_of(model, revision, traffic or Traffic(), whole=False)
 
 
-def _fetch(model: str, revision: str | None, traffic: Traffic) -> facts_cache.Facts:
-    with _in_words(model, revision):
-        traffic.check()
-        info = HfApi().model_info(model, revision=revision, timeout=TIMEOUT_S)
-        commit = str(info.sha or revision or "main")
-        names = [sibling.rfilename for sibling in info.siblings or ()]
-        traffic.count(sum(len(name) + 20 for name in names), "file list")
-        if "config.json" not in names:
-            raise ModelUnavailableError(_without_config(model, names, commit, info, traffic))
-        config = _json(model, commit, "config.json", traffic)
-        files = {name: _json(model, commit, name, traffic) for name in SMALL_FILES if name in names}
-        tensors, warnings = _headers(model, commit, weight_files(names), traffic)
-    card = info.card_data
-    return facts_cache.Facts(
-        commit=commit,
-        config=config,
-        files=files,
-        tensors=tensors,
-        license=str(card.get("license")) if card and card.get("license") else None,
-        gated=bool(info.gated),
-        warnings=warnings,
-        received_bytes=traffic.received_bytes,
-    )
+def siblings(
+    model: str, *, besides: Collection[str] = (), limit: int = 6, traffic: Traffic | None = None
+) -> dict[str, ModelMetadata]:
+    """Facts of the most wanted quantised forms of `model` that vLLM could load; fewer where the hub fails.
 
+    Never raises but CancelledError.
+    """
+    traffic = traffic or Traffic()
+    known = {name.lower() for name in besides}
+    try:
+        forms = quantised_forms(model, traffic=traffic)
+    except ModelUnavailableError:
+        return {}
+    wanted = [
+        form.id
+        for form in forms
+        if form.quantization not in hub_rows.FOREIGN and form.id.lower() not in known
+    ]
 
-def weight_files(names: Sequence[str]) -> list[str]:
-    """The safetensors files that vLLM would load: those of the root, without Mistral's second copy."""
-    weights = sorted(name for name in names if name.endswith(".safetensors") and "/" not in name)
-    own = [name for name in weights if not name.startswith("consolidated")]
-    return own or weights
-
-
-def _headers(
-    model: str, commit: str, names: Sequence[str], traffic: Traffic
-) -> tuple[dict[str, TensorInfo], list[str]]:
-    """Tensors of all files, read in parallel; a file that can't be read leaves sizes to the architecture."""
-    tensors: dict[str, TensorInfo] = {}
-
-    def one(name: str) -> dict[str, TensorInfo]:
-        traffic.check()
-        if traffic.received_bytes > TRAFFIC_LIMIT_BYTES:
-            raise ConfigError("The headers of this model are larger than 20 MB.")
-        return _header(model, commit, name, traffic)
-
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
+    def read(name: str) -> tuple[str, ModelMetadata | None]:
         try:
-            for found in pool.map(one, names):
-                tensors.update(found)
-        except ConfigError as error:
-            pool.shutdown(cancel_futures=True)
-            return {}, [f"{error} Sizes come from the architecture."]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return tensors, []
+            return name, glance(name, traffic=traffic)
+        except WizardError:
+            return name, None
+
+    found = dict(in_threads(read, wanted[:limit], traffic, SMALL_CONNECTIONS))
+    usable = {name: metadata for name, metadata in found.items() if metadata and metadata.quantization_config}
+    return {name: usable[name] for name in wanted if name in usable}
 
 
-def _header(model: str, commit: str, name: str, traffic: Traffic) -> dict[str, TensorInfo]:
-    start = _range(model, commit, name, 0, FIRST_BYTES - 1, traffic)
-    if len(start) < 8:
-        raise ConfigError(f"{name} is truncated on the hub.")
-    (length,) = struct.unpack("<Q", start[:8])
-    if not 2 <= length <= LARGEST_HEADER_BYTES:
-        raise ConfigError(f"{name} has no safetensors header.")
-    header = start[8 : 8 + length]
-    if len(header) < length:
-        header += _range(model, commit, name, len(start), 7 + length, traffic)
-    return parse_safetensors_header(header[:length], name)
+def _listed(asked: str, params: Mapping[str, Any], limit: int, traffic: Traffic | None) -> list[FoundModel]:
+    connection = Connection(asked, traffic=traffic)
+    wanted = {
+        **params,
+        "sort": "downloads",
+        "direction": -1,
+        "limit": limit,
+        "expand": list(hub_rows.EXPANDED),
+    }
+
+    def listed() -> list[FoundModel]:
+        found: dict[str, FoundModel] = {}
+        with connection.words():
+            page, following = connection.listing("api/models", "search result", wanted)
+            for _ in range(MOST_PAGES):
+                if not isinstance(page, list):
+                    raise makes_no_sense(connection.asked, "the search result")
+                rows = filter(None, map(hub_rows.row, page))
+                found.update((row.id, row) for row in rows)
+                if len(found) >= limit or following is None:
+                    break
+                page, following = connection.listing(following, "search result")
+        return list(found.values())[:limit]
+
+    return in_background(listed, connection.traffic)
 
 
-def _range(model: str, commit: str, name: str, first: int, last: int, traffic: Traffic) -> bytes:
-    """Bytes first..last of a file; a server that ignores ranges is cut off at `last`."""
-    headers = build_hf_headers() | {"range": f"bytes={first}-{last}"}
-    url = hf_hub_url(model, name, revision=commit)
-    wanted = last - first + 1
-    body = bytearray()
-    with get_session().stream(
-        "GET", url, headers=headers, timeout=TIMEOUT_S, follow_redirects=True
-    ) as response:
-        if response.status_code >= 400:
-            response.read()
-        hf_raise_for_status(response)
-        skip = first if response.status_code == 200 else 0
-        for chunk in response.iter_bytes(16384):
-            traffic.check()
-            body += chunk
-            if len(body) >= skip + wanted:
-                break
-    traffic.count(len(body), f"header of {name}")
-    return bytes(body[skip : skip + wanted])
+def _facts_of(model: str, revision: str | None, traffic: Traffic, *, whole: bool) -> ModelMetadata:
+    connection = Connection(model, revision, traffic)
+    place = facts_cache.Place(connection.endpoint, model)
+    known = facts_cache.load(place, revision, whole=whole)
+    warnings: list[str] = []
+    if known is None:
+        try:
+            known = in_background(lambda: _read(connection, place, revision, whole=whole), traffic)
+        except (UnreachableError, UnreadableError) as error:
+            known = facts_cache.load(place, revision, whole=whole, stale=True)
+            if known is None:
+                raise
+            warnings.append(f"{error} What was read of {short(model, 80)} earlier is used meanwhile.")
+    return known.metadata(model, source="hub", warnings=warnings)
 
 
-def _json(model: str, commit: str, name: str, traffic: Traffic) -> Mapping[str, Any]:
-    body = _range(model, commit, name, 0, LARGEST_SMALL_FILE, traffic)
-    if len(body) > LARGEST_SMALL_FILE:
-        raise ConfigError(f"{name} of {short(model, 80)} is over 4 MB, far beyond any real one.")
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(
-            f"{name} of {short(model, 80)} is not valid JSON; it is broken on the hub, or something between "
-            "answers in its place (a login page?)."
-        ) from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{name} of {short(model, 80)} must hold an object, not {short(value)}.")
-    return value
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """The hub's page on one revision of a model."""
+
+    model: str
+    """Its name there: another one than asked for, where it was renamed."""
+    commit: str
+    sizes: Mapping[str, int | None]
+    """Every file, with its bytes where the hub tells them."""
+    license: str | None
+    gated: bool
+    base: object
 
 
-def _without_config(model: str, names: Sequence[str], commit: str, info: Any, traffic: Traffic) -> str:
-    """Why vLLM can't serve a repository that has no config.json, and what to take instead."""
-    shown = short(model, 80)
-    base = (info.card_data or {}).get("base_model") if info.card_data else None
-    if "adapter_config.json" in names:
-        base = _json(model, commit, "adapter_config.json", traffic).get("base_model_name_or_path") or base
-        named = f" ({short(base, 80)})" if isinstance(base, str) else ""
-        return (
-            f"{shown} is a LoRA adapter: plan its base model{named} and pass the adapter with --lora-modules."
+def _read(
+    connection: Connection, place: facts_cache.Place, revision: str | None, *, whole: bool
+) -> RepositoryFacts:
+    with connection.words():
+        listing = _list_files(connection, revision)
+        known = facts_cache.load_commit(place, listing.commit, whole=whole)
+        if known is None:
+            known = _read_files(connection, listing, whole=whole)
+        facts_cache.save(place, revision, known)
+        return known
+
+
+def _list_files(connection: Connection, revision: str | None) -> _Listing:
+    model = connection.asked.model
+    if len(model) > LONGEST_ID or not MODEL_ID.fullmatch(model) or ".." in model or "--" in model:
+        raise ModelUnavailableError(
+            f"{connection.asked.shown} is no model id: write it like organisation/name, or give a directory."
         )
-    if any(name.endswith(".gguf") for name in names):
-        named = f" ({short(base, 80)})" if isinstance(base, str) else ""
-        return f"{shown} holds GGUF files only: take the original safetensors model{named} instead."
-    if "params.json" in names:
-        return f"{shown} holds Mistral's params.json only: take the repository in Hugging Face format."
-    return f"{shown} has no config.json, so it is no model that vLLM can serve; search for another."
-
-
-def _found(info: Any) -> FoundModel:
-    tags = [tag for tag in info.tags or () if isinstance(tag, str)]
-    licence = next((tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), None)
-    base = next(
-        (
-            tag.removeprefix("base_model:quantized:")
-            for tag in tags
-            if tag.startswith("base_model:quantized:")
-        ),
-        None,
-    )
-    return FoundModel(
-        id=str(info.id),
-        source="hub",
-        base=base,
-        downloads=info.downloads,
-        license=licence,
-        gated=bool(info.gated),
-        params=info.safetensors.total if info.safetensors else None,
+    path = f"api/models/{model}" + (f"/revision/{quote(revision, safe='')}" if revision else "")
+    entry, _ = connection.listing(path, "file list", {"blobs": True})
+    siblings = entry.get("siblings") if isinstance(entry, Mapping) else None
+    if not isinstance(siblings, list) or not isinstance(entry.get("sha"), str):
+        raise makes_no_sense(connection.asked, "the file list")
+    sizes: dict[str, int | None] = {}
+    for sibling in siblings:
+        if isinstance(sibling, Mapping) and isinstance(sibling.get("rfilename"), str):
+            size = sibling.get("size")
+            sizes[sibling["rfilename"]] = size if isinstance(size, int) and size >= 0 else None
+    named = hub_rows.row(entry)
+    return _Listing(
+        model=named.id if named else model,
+        commit=entry["sha"],
+        sizes=sizes,
+        license=hub_rows.license_of(entry),
+        gated=entry.get("gated") not in (None, False),
+        base=hub_rows.base_of(entry),
     )
 
 
-@contextmanager
-def _in_words(model: str, revision: str | None = None) -> Iterator[None]:
-    """Every way in which the hub can fail, as one sentence with the next step."""
-    shown = short(model, 80)
+def _read_files(connection: Connection, listing: _Listing, *, whole: bool) -> RepositoryFacts:
+    names = list(listing.sizes)
+    files = _small_files(connection, listing, repository.small_files(names))
+    reason = repository.why_not_servable(names, files, connection.asked.shown, listing.base)
+    if reason is not None:
+        raise ModelUnavailableError(reason)
+    extra = (
+        [repository.TOKENIZER] if repository.needs_tokenizer(files) and repository.TOKENIZER in names else []
+    )
+    weights = repository.weight_files(names)
+    if whole and repository.needs_index(names):
+        index = repository.index_of(names)
+        named = set(repository.indexed_files(_small_files(connection, listing, [index])[index]))
+        weights = [name for name in weights if name in named] or weights
+    files = {**files, **_small_files(connection, listing, extra)}
+    warnings = _renamed(connection.asked.model, listing.model)
+    missing = repository.missing_shards(names)
+    if missing:
+        warnings.append(
+            f"{len(missing)} weight files are missing on the hub (first: {missing[0]}): the upload is not finished."
+        )
+    facts = RepositoryFacts(
+        commit=listing.commit,
+        names=tuple(name for name in names if "/" not in name),
+        files=files,
+        license=listing.license,
+        gated=listing.gated,
+        warnings=tuple(warnings),
+        complete=not missing,
+        whole=whole,
+        weights_bytes=_total(listing.sizes, weights),
+    )
+    return _with_headers(connection, listing, facts, weights) if whole and weights else facts
+
+
+def _with_headers(
+    connection: Connection, listing: _Listing, facts: RepositoryFacts, weights: Sequence[str]
+) -> RepositoryFacts:
+    """The facts with every tensor, or with a warning that says why sizes come from elsewhere."""
     try:
-        yield
-    except OfflineModeIsEnabled as error:
-        raise ModelUnavailableError(
-            f"HF_HUB_OFFLINE forbids the hub, and {shown} is neither cached nor in the catalogue: unset it, "
-            "or give a directory."
-        ) from error
-    except GatedRepoError as error:
-        raise ModelUnavailableError(
-            f"{shown} is gated: accept its terms on its hub page, then run `hf auth login` or set HF_TOKEN here."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ModelUnavailableError(
-            f"{shown} has no revision {short(revision, 60)}; check the branch, tag or commit."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise ModelUnavailableError(
-            f"{shown} is not on the hub, or private: check the spelling, or run `hf auth login` (or set HF_TOKEN) "
-            "to see a private one."
-        ) from error
-    except EntryNotFoundError as error:
-        raise ModelUnavailableError(
-            f"{shown} lacks a file that it lists; try again or another revision."
-        ) from error
-    except HFValidationError as error:
-        raise ModelUnavailableError(
-            f"{shown} is no model id: write it like organisation/name, or give a directory."
-        ) from error
-    except HfHubHTTPError as error:
-        raise ModelUnavailableError(_status_in_words(shown, error)) from error
-    except (ssl.SSLError, http.ConnectError) as error:
-        if isinstance(error, ssl.SSLError) or "certificate" in str(error).lower():
-            reason = "the hub's certificate can't be verified; check the clock, the proxy and SSL_CERT_FILE"
-        else:
-            reason = "the hub can't be reached; check the network or HF_ENDPOINT, or use --offline"
-        raise ModelUnavailableError(f"{shown}: {reason}.") from error
-    except http.TimeoutException as error:
-        raise ModelUnavailableError(
-            f"{shown}: the hub did not answer within {TIMEOUT_S:.0f} s; try again, or use --offline."
-        ) from error
-    except http.HTTPError as error:
-        raise ModelUnavailableError(
-            f"{shown}: the connection to the hub broke off; try again, or use --offline."
-        ) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelUnavailableError(
-            f"{shown}: the hub's answer makes no sense; a login page may be in between (open a browser), "
-            "or HF_ENDPOINT is wrong."
-        ) from error
+        return replace(facts, tensors=read_headers(connection, listing.model, listing.commit, weights))
+    except OverBudgetError:
+        return facts
+    except ConfigError as error:
+        said = f"{error} Sizes come from the architecture."
+        return replace(facts, weights_bytes=None, warnings=(*facts.warnings, said))
+    except (UnreachableError, UnreadableError) as error:
+        said = f"{error} Its headers will be read next time; sizes come from the architecture."
+        return replace(facts, whole=False, warnings=(*facts.warnings, said))
 
 
-def _status_in_words(shown: str, error: HfHubHTTPError) -> str:
-    status = error.response.status_code if error.response is not None else 0
-    if status == 429:
-        wait = error.response.headers.get("retry-after", "")
-        after = f" after {short(wait, 10)} s" if wait.isdigit() else " in a minute"
-        return f"{shown}: the hub asks for fewer requests; try again{after}, or log in with `hf auth login`."
-    if status in {401, 403}:
-        return f"{shown}: the hub refuses this token; run `hf auth login` again or correct HF_TOKEN."
-    return f"{shown}: the hub answers with status {status}; try again in a minute, or use --offline."
+def _small_files(
+    connection: Connection, listing: _Listing, wanted: Sequence[str]
+) -> dict[str, Mapping[str, Any]]:
+    def read(name: str) -> tuple[str, Mapping[str, Any]]:
+        return name, connection.small_file(listing.model, listing.commit, name)
+
+    return dict(in_threads(read, wanted, connection.traffic, SMALL_CONNECTIONS))
+
+
+def _total(sizes: Mapping[str, int | None], names: Sequence[str]) -> int | None:
+    """Bytes of the weight files together; None where the hub doesn't tell them."""
+    found = [sizes.get(name) for name in names]
+    known = [size for size in found if size is not None]
+    return sum(known) if known and len(known) == len(found) else None
+
+
+def _renamed(asked: str, name: str) -> list[str]:
+    if asked == name:
+        return []
+    return [f"{short(asked, 80)} is called {short(name, 80)} on the hub; take that name, the old one may go."]

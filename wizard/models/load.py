@@ -1,4 +1,4 @@
-"""Finds a model's facts: a directory, the hub cache, the built-in catalogue, then the hub."""
+"""Finds a model's facts: a directory, the hub cache, what was read of the hub before, the catalogue, the hub."""
 
 from __future__ import annotations
 
@@ -6,29 +6,45 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wizard.errors import ConfigError, ModelUnavailableError
-from wizard.models import catalogue, local
+from wizard.models import catalogue, facts_cache, hub_settings, local
 from wizard.models.metadata import ModelMetadata, short
+from wizard.models.traffic import Traffic
+
+MOST_HUB_SIBLINGS = 6
+"""Quantised forms on the hub whose facts are read for one model, most downloaded first."""
 
 
-def load(model: str, *, revision: str | None = None, offline: bool = False) -> ModelMetadata:
+def load(
+    model: str, *, revision: str | None = None, offline: bool = False, traffic: Traffic | None = None
+) -> ModelMetadata:
     """Facts of `model`, a directory or a Hugging Face id; `offline` never touches the network.
 
-    Raises ModelUnavailableError or ConfigError, each one sentence with the next step.
+    `traffic` is told of every request, and stops the look-up when it is cancelled. Raises
+    ModelUnavailableError or ConfigError, each one sentence with the next step; CancelledError.
     """
     if looks_like_path(model):
         return local.load_directory(Path(model).expanduser())
     snapshot = local.cached_snapshot(model, revision)
     if snapshot is not None:
-        return local.load_directory(snapshot, model=model, source="cache", revision=snapshot.name)
-    if revision is None:
+        return local.load_snapshot(model, snapshot)
+    offline_by = "--offline" if offline else "HF_HUB_OFFLINE" if hub_settings.forbidden() else None
+    known = read_before(model, revision, stale=offline_by is not None)
+    if known is None and revision is None:
         known = catalogue.load(model)
-        if known is not None:
-            return known
-    if offline:
-        raise ModelUnavailableError(_unknown_offline(model, revision))
+    if known is not None:
+        return known
+    if offline_by is not None:
+        raise ModelUnavailableError(_unknown_offline(model, revision, offline_by))
     from wizard.models import hub  # the hub client takes 180 ms to import
 
-    return hub.fetch(model, revision=revision)
+    return hub.fetch(model, revision=revision, traffic=traffic)
+
+
+def read_before(model: str, revision: str | None = None, *, stale: bool = False) -> ModelMetadata | None:
+    """Facts that an earlier look at the hub left on this disk; `stale` takes those older than a day too."""
+    place = facts_cache.Place(hub_settings.endpoint(), model)
+    known = facts_cache.load(place, revision, stale=stale)
+    return None if known is None else known.metadata(model, source="hub")
 
 
 def looks_like_path(model: str) -> bool:
@@ -36,8 +52,14 @@ def looks_like_path(model: str) -> bool:
     return model.startswith(("/", "./", "../", "~")) or model in {".", ".."} or Path(model).is_dir()
 
 
-def load_siblings(metadata: ModelMetadata) -> Mapping[str, ModelMetadata]:
-    """Facts of the quantised forms of a model that the catalogue knows, by id."""
+def load_siblings(
+    metadata: ModelMetadata, *, offline: bool = True, traffic: Traffic | None = None
+) -> Mapping[str, ModelMetadata]:
+    """Facts of the quantised forms of a model by id: the catalogue's, then the hub's unless `offline`.
+
+    The hub's cost a listing and two or three requests each, for a handful. A hub that fails leaves the
+    others. Raises CancelledError.
+    """
     found: dict[str, ModelMetadata] = {}
     for entry in catalogue.siblings(metadata.model):
         try:
@@ -46,13 +68,17 @@ def load_siblings(metadata: ModelMetadata) -> Mapping[str, ModelMetadata]:
             continue
         if loaded is not None and loaded.quantization_config is not None:
             found[entry.id] = loaded
-    return found
+    if offline or metadata.source == "path" or hub_settings.forbidden():
+        return found
+    from wizard.models import hub
+
+    return found | hub.siblings(metadata.model, besides=found, limit=MOST_HUB_SIBLINGS, traffic=traffic)
 
 
-def _unknown_offline(model: str, revision: str | None) -> str:
+def _unknown_offline(model: str, revision: str | None, forbids: str) -> str:
     name = short(model, 80)
     if revision is not None and catalogue.load(model) is not None:
         return f"{name} at revision {short(revision, 60)} is not in the hub cache; go online or leave out --revision."
     near = catalogue.search(model.split("/")[-1], limit=3)
     hint = f"did you mean {near[0].id}?" if near else "go online, or give a model directory."
-    return f"{name} is neither in the hub cache nor in the catalogue, and --offline forbids the hub: {hint}"
+    return f"{name} is neither in the hub cache nor in the catalogue, and {forbids} forbids the hub: {hint}"

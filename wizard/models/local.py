@@ -3,46 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from wizard.errors import ConfigError, ModelUnavailableError
-from wizard.models.metadata import (
-    Checkpoint,
-    ModelMetadata,
-    Source,
-    TensorInfo,
-    metadata_from_config,
-    section,
-    short,
-)
+from wizard.models import repository
+from wizard.models.hub_settings import cache_folder
+from wizard.models.metadata import Checkpoint, ModelMetadata, Source, TensorInfo, short
+from wizard.models.tensor_headers import LENGTH_BYTES, header_length, parse_header
 
 LARGEST_JSON_BYTES = 16 << 20
 """Configs are kilobytes; the largest safetensors index of a 1T-parameter model is about 10 MB."""
-LARGEST_HEADER_BYTES = 100 << 20
-"""The safetensors format's own limit on a header."""
 
-DTYPE_BYTES = {
-    "F64": 8,
-    "I64": 8,
-    "U64": 8,
-    "F32": 4,
-    "I32": 4,
-    "U32": 4,
-    "BF16": 2,
-    "F16": 2,
-    "I16": 2,
-    "U16": 2,
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
-    "F8_E8M0": 1,
-    "I8": 1,
-    "U8": 1,
-    "BOOL": 1,
-}
+DEFAULT_BRANCH = "main"
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
@@ -69,45 +44,18 @@ def read_json(path: Path) -> Mapping[str, Any]:
     return value
 
 
-def parse_safetensors_header(header: bytes, name: str) -> dict[str, TensorInfo]:
-    """Tensors of one safetensors JSON header (without its 8 length bytes).
-
-    Raises ConfigError where the header is malformed or its sizes disagree with its shapes.
-    """
-    try:
-        entries = json.loads(header)
-        tensors: dict[str, TensorInfo] = {}
-        for key, entry in entries.items():
-            if key == "__metadata__":
-                continue
-            start, end = entry["data_offsets"]
-            shape = tuple(int(size) for size in entry["shape"])
-            dtype = str(entry["dtype"])
-            if not 0 <= start <= end or any(size < 0 for size in shape):
-                raise ValueError(key)
-            tensors[key] = TensorInfo(dtype=dtype, shape=shape, nbytes=end - start)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{name} has a malformed safetensors header; download it again.") from error
-    return tensors
-
-
 def read_safetensors_header(path: Path) -> dict[str, TensorInfo]:
     """Tensors of one safetensors file, reading nothing but its header."""
     try:
         with path.open("rb") as file:
-            head = file.read(8)
-            if len(head) < 8:
-                raise ConfigError(f"{path.name} is truncated; finish or repeat its download.")
-            (length,) = struct.unpack("<Q", head)
-            if length > LARGEST_HEADER_BYTES:
-                raise ConfigError(f"{path.name} is not a safetensors file; download it again.")
+            length = header_length(file.read(LENGTH_BYTES), path.name)
             header = file.read(length)
-            stored = path.stat().st_size - 8 - length
+            stored = path.stat().st_size - LENGTH_BYTES - length
     except OSError as error:
         raise ModelUnavailableError(
             f"{path} can't be read ({error.strerror}); check its permissions."
         ) from error
-    tensors = parse_safetensors_header(header, path.name)
+    tensors = parse_header(header, path.name)
     if sum(tensor.nbytes for tensor in tensors.values()) > stored:
         raise ConfigError(f"{path.name} is shorter than its header says; finish or repeat its download.")
     return tensors
@@ -118,34 +66,32 @@ def read_checkpoint(directory: Path) -> tuple[Checkpoint | None, tuple[str, ...]
 
     None where there are no safetensors files.
     """
-    warnings: list[str] = []
-    index = directory / "model.safetensors.index.json"
-    wanted: set[str] = set()
+    names = _names(directory)
+    wanted = repository.weight_files(names)
+    missing = set(repository.missing_shards(names))
+    index = directory / repository.index_of(names)
     if index.is_file():
-        weight_map = section(read_json(index), "weight_map") or {}
-        wanted = {name for name in weight_map.values() if isinstance(name, str)}
-    present = {path.name: path for path in directory.glob("*.safetensors") if path.is_file()}
-    missing = sorted(wanted - present.keys())
-    names = sorted(wanted & present.keys()) if wanted else sorted(present)
-    if not wanted and "consolidated.safetensors" in names and len(names) > 1:
-        names.remove("consolidated.safetensors")
-    tensors: dict[str, TensorInfo] = {}
-    complete = not missing
-    for name in names:
-        try:
-            tensors.update(read_safetensors_header(present[name]))
-        except ConfigError as error:
-            complete = False
-            warnings.append(str(error))
+        named = set(repository.indexed_files(read_json(index)))
+        missing = named - set(names)
+        wanted = sorted(named & set(names)) or ([] if missing else wanted)
+    warnings: list[str] = []
     if missing:
         warnings.append(
-            f"{len(missing)} of {len(wanted)} weight files are missing (first: {missing[0]}); "
+            f"{len(missing)} of {len(missing) + len(wanted)} weight files are missing (first: {min(missing)}); "
             "the sizes come from the architecture until the download is finished."
         )
+    tensors: dict[str, TensorInfo] = {}
+    broken = False
+    for name in wanted:
+        try:
+            tensors.update(read_safetensors_header(directory / name))
+        except ConfigError as error:
+            broken = True
+            warnings.append(str(error))
     if not tensors:
         return None, tuple(warnings)
     total = sum(tensor.nbytes for tensor in tensors.values())
-    return Checkpoint(tensors=tensors, total_bytes=total, complete=complete), tuple(warnings)
+    return Checkpoint(tensors, total, complete=not missing and not broken), tuple(warnings)
 
 
 def load_directory(
@@ -154,73 +100,91 @@ def load_directory(
     """Facts of a model directory. Raises ModelUnavailableError or ConfigError in one sentence."""
     if not directory.is_dir():
         raise ModelUnavailableError(f"{directory} is not a directory; give one that holds a config.json.")
-    config_path = directory / "config.json"
-    if not config_path.is_file():
-        raise ModelUnavailableError(_without_config(directory))
+    names = _names(directory)
+    files = {name: read_json(directory / name) for name in repository.small_files(names)}
+    reason = repository.why_not_servable(names, files, str(directory))
+    if reason is not None:
+        raise ModelUnavailableError(reason)
+    if repository.needs_tokenizer(files) and repository.TOKENIZER in names:
+        files[repository.TOKENIZER] = read_json(directory / repository.TOKENIZER)
     checkpoint, warnings = read_checkpoint(directory)
-    metadata = metadata_from_config(
-        read_json(config_path),
+    return repository.metadata_from_files(
+        files,
+        names,
         model=model or str(directory),
         source=source,
         revision=revision,
         checkpoint=checkpoint,
-        hf_quant_config=_optional_json(directory / "hf_quant_config.json"),
-        tokenizer_config=_optional_json(directory / "tokenizer_config.json"),
+        warnings=warnings,
     )
-    if not warnings:
+
+
+def load_snapshot(model: str, snapshot: Path) -> ModelMetadata:
+    """Facts of a snapshot in the hub cache; a download under way is said. Raises as `load_directory`."""
+    metadata = load_directory(snapshot, model=model, source="cache", revision=snapshot.name)
+    pending = unfinished_downloads(snapshot.parents[1])
+    if metadata.checkpoint is not None and metadata.checkpoint.complete:
         return metadata
-    return ModelMetadata(**{**vars(metadata), "warnings": metadata.warnings + warnings})
+    if not pending and repository.has_weights(_names(snapshot)):
+        return metadata
+    said = (
+        f"The download of {short(model, 80)} is not finished ({pending} files under way)"
+        if pending
+        else f"The weights of {short(model, 80)} are not in the cache yet"
+    )
+    return replace(metadata, warnings=(*metadata.warnings, f"{said}; vLLM fetches the rest when it starts."))
 
 
-def _optional_json(path: Path) -> Mapping[str, Any] | None:
-    return read_json(path) if path.is_file() else None
-
-
-def _without_config(directory: Path) -> str:
-    if (directory / "adapter_config.json").is_file():
-        base = read_json(directory / "adapter_config.json").get("base_model_name_or_path")
-        named = f" ({short(base, 80)})" if isinstance(base, str) else ""
-        return f"{directory} is a LoRA adapter: plan its base model{named} and pass the adapter with --lora-modules."
-    if any(directory.glob("*.gguf")):
-        return f"{directory} holds GGUF files only: give the original safetensors model instead."
-    if (directory / "params.json").is_file():
-        return f"{directory} holds Mistral's params.json only: add the config.json of the same model."
-    return f"{directory} has no config.json; give the directory of a Hugging Face model."
-
-
-def cache_folder() -> Path:
-    """The Hugging Face hub cache, by the hub client's own rules (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME)."""
-    if folder := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(folder).expanduser()
-    if home := os.environ.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
+def _names(directory: Path) -> list[str]:
+    """Files of the directory itself; a link that leads nowhere is none."""
+    try:
+        return sorted(path.name for path in directory.iterdir() if path.is_file())
+    except OSError as error:
+        raise ModelUnavailableError(
+            f"{directory} can't be read ({error.strerror}); check its permissions."
+        ) from error
 
 
 def cached_snapshot(model: str, revision: str | None = None) -> Path | None:
     """The snapshot directory of a model in the hub cache, or None; a revision is a branch, tag or commit."""
-    repository = cache_folder() / ("models--" + model.replace("/", "--"))
-    reference = repository / "refs" / (revision or "main")
+    repository_folder = cache_folder() / ("models--" + model.replace("/", "--"))
+    snapshots = repository_folder / "snapshots"
     try:
-        commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
-        snapshots = repository / "snapshots"
-        if commit is None:
-            found = (
-                sorted(snapshots.iterdir(), key=lambda path: path.stat().st_mtime)
-                if snapshots.is_dir()
-                else []
-            )
-            return found[-1] if found else None
-        snapshot = snapshots / commit
-        return snapshot if (snapshot / "config.json").is_file() else None
-    except OSError:
+        reference = repository_folder / "refs" / (revision or DEFAULT_BRANCH)
+        if reference.is_file():
+            return _usable([snapshots / reference.read_text(encoding="utf-8").strip()])
+        if revision is not None:
+            return _usable([snapshots / revision])
+        if not snapshots.is_dir():
+            return None
+        return _usable(sorted(snapshots.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True))
+    except (OSError, ValueError):
         return None
 
 
+def _usable(snapshots: Iterable[Path]) -> Path | None:
+    """The first snapshot whose config has been downloaded."""
+    for snapshot in snapshots:
+        if any((snapshot / name).is_file() for name in (repository.CONFIG, repository.PARAMS)):
+            return snapshot
+    return None
+
+
+def unfinished_downloads(repository_folder: Path) -> int:
+    """How many files of a cached model the hub client has begun and not finished."""
+    blobs = repository_folder / "blobs"
+    try:
+        return sum(path.name.endswith(".incomplete") for path in blobs.iterdir())
+    except OSError:
+        return 0
+
+
 def cached_models() -> list[str]:
-    """Ids of the models whose config.json is in the hub cache, sorted."""
-    folder = cache_folder()
-    if not folder.is_dir():
+    """Ids of the models whose config is in the hub cache, sorted."""
+    try:
+        names = [
+            path.name.removeprefix("models--").replace("--", "/") for path in cache_folder().glob("models--*")
+        ]
+    except OSError:
         return []
-    names = [path.name.removeprefix("models--").replace("--", "/") for path in folder.glob("models--*")]
     return sorted(name for name in names if cached_snapshot(name) is not None)

@@ -2,53 +2,72 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from wizard.errors import ModelUnavailableError
-from wizard.models import catalogue, local
+from wizard.models import catalogue, hub_settings, local
+from wizard.models.found import FoundModel
+from wizard.models.traffic import Traffic
 
-Found = Literal["cache", "catalogue", "hub"]
+SHORTEST_SEARCH = 2
+"""Letters below which the hub would answer with everything."""
 
 
 @dataclass(frozen=True, slots=True)
-class FoundModel:
-    """One search result."""
+class Found:
+    """What a search has found, and why the hub has no part in it."""
 
-    id: str
-    source: Found
-    base: str | None = None
-    """The model that this one is a quantised form of."""
-    downloads: int | None = None
-    license: str | None = None
-    gated: bool = False
-    params: int | None = None
+    models: list[FoundModel]
+    trouble: str | None = None
+    """One sentence where the hub could not be asked."""
 
 
 def search_local(text: str, limit: int | None = None) -> list[FoundModel]:
     """Cached models first, then the catalogue's; no network, no waiting."""
     words = text.lower().replace("/", " ").split()
     cached = [name for name in local.cached_models() if all(word in name.lower() for word in words)]
-    found = [FoundModel(name, "cache") for name in cached]
     present = {name.lower() for name in cached}
-    found += [
-        FoundModel(entry.id, "catalogue", base=entry.base)
-        for entry in catalogue.search(text)
-        if entry.id.lower() not in present
-    ]
+    found = [_cached(name) for name in cached]
+    found += [entry.row() for entry in catalogue.search(text) if entry.id.lower() not in present]
     return found[:limit]
 
 
-def search(text: str, *, offline: bool = False, limit: int = 50) -> list[FoundModel]:
-    """Local results, then the hub's; a hub that can't be reached leaves the local ones."""
+def _cached(name: str) -> FoundModel:
+    """A cached model, with what the catalogue says of the same name."""
+    entry = catalogue.models().get(name.lower())
+    return FoundModel(name, "cache") if entry is None else replace(entry.row(), id=name, source="cache")
+
+
+def find(text: str, *, offline: bool = False, limit: int = 50, traffic: Traffic | None = None) -> Found:
+    """Local results, then the hub's; a hub that can't be asked leaves the local ones. Raises CancelledError."""
     found = search_local(text)
-    if offline or not text.strip():
-        return found
+    if offline or hub_settings.forbidden() or len(text.strip()) < SHORTEST_SEARCH:
+        return Found(found)
     from wizard.models import hub  # the hub client takes 180 ms to import
 
-    present = {model.id.lower() for model in found}
     try:
-        remote = hub.search(text, limit=limit)
-    except ModelUnavailableError:
-        return found
-    return found + [model for model in remote if model.id.lower() not in present]
+        remote = hub.search(text, limit=limit, traffic=traffic)
+    except ModelUnavailableError as error:
+        return Found(found, str(error))
+    return Found(merged(found, remote))
+
+
+def merged(local_rows: list[FoundModel], hub_rows: list[FoundModel]) -> list[FoundModel]:
+    """Local results first, told what the hub knows of them; then the hub's others."""
+    told = {row.id.lower(): row for row in hub_rows}
+    rows = [
+        replace(
+            row,
+            params=row.params or hub.params,
+            gated=row.gated or hub.gated,
+            base=row.base or hub.base,
+            downloads=hub.downloads,
+            license=row.license or hub.license,
+            dtype=row.dtype or hub.dtype,
+            quantization=row.quantization or hub.quantization,
+        )
+        if (hub := told.pop(row.id.lower(), None))
+        else row
+        for row in local_rows
+    ]
+    return rows + list(told.values())

@@ -8,7 +8,7 @@ from typing import Any
 
 from wizard.hardware.catalogue import CatalogueGPU
 from wizard.hardware.detect import Machine
-from wizard.models.search import FoundModel
+from wizard.models.found import FoundModel
 from wizard.schemas.outputs import GPUInfo
 from wizard.text import gib, plural, printable
 

@@ -1,0 +1,37 @@
+"""What the environment says about the hub, by the hub client's own rules. Loads nothing of the client."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from wizard.errors import WizardError
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+
+
+def endpoint() -> str:
+    """The hub to ask: HF_ENDPOINT as it is now, else Hugging Face's. Raises WizardError."""
+    value = (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+    if not value.startswith(("http://", "https://")):
+        raise WizardError(f"HF_ENDPOINT is {value!r}; write it like {DEFAULT_ENDPOINT}.")
+    return value
+
+
+def forbidden() -> bool:
+    """Whether HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) forbids the hub."""
+    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return value.upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def cache_folder() -> Path:
+    """Where the hub client keeps models: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME."""
+    if folder := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return _expanded(folder)
+    if home := os.environ.get("HF_HOME"):
+        return _expanded(home) / "hub"
+    return _expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "hub"
+
+
+def _expanded(folder: str) -> Path:
+    return Path(os.path.expandvars(folder)).expanduser()

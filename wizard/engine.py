@@ -7,12 +7,13 @@ says so and belongs in a worker.
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from wizard.models.found import FoundModel
+from wizard.models.traffic import CancelledError, Traffic
 from wizard.schemas.inputs import HardwareInput, PlanRequest
 from wizard.schemas.outputs import GPUInfo, Plan, Verdict
 
@@ -20,18 +21,14 @@ if TYPE_CHECKING:
     from wizard.hardware.detect import Machine
     from wizard.models.metadata import ModelMetadata
 
-Origin = Literal["cache", "path", "catalogue", "hub"]
+ModelRow: TypeAlias = FoundModel
+"""One model that a search found."""
 
+Progress: TypeAlias = Traffic
+"""How far a slow look-up is; setting `cancelled` ends it at once, with GivenUpError."""
 
-@dataclass(frozen=True, slots=True)
-class ModelRow:
-    """One model that a search found."""
-
-    id: str
-    """Hugging Face id, or a directory; with a slash at its end one that leads to model directories."""
-    origin: Origin
-    params: int | None = None
-    gated: bool = False
+GivenUpError: TypeAlias = CancelledError
+"""The user turned to something else; there is nothing to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +43,6 @@ class Reach:
 
 SHORTEST_REACH = 2048
 MOST_REACHES = 12
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a slow look-up is; `cancel` stops it at its next step."""
-
-    report: Callable[[Progress], None] | None = None
-    doing: str = ""
-    received_bytes: int = 0
-    cancelled: threading.Event = field(default_factory=threading.Event)
-
-    def say(self, doing: str, received_bytes: int) -> None:
-        """Tells whoever watches."""
-        self.doing, self.received_bytes = doing, received_bytes
-        if self.report is not None:
-            self.report(self)
-
-
-class GivenUpError(Exception):
-    """The user turned to something else; there is nothing to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +68,16 @@ class Engine(Protocol):
         """Models on this disk and in the catalogue whose name matches. Quick."""
         ...
 
-    def search_hub(self, text: str) -> Sequence[ModelRow]:
+    def search_hub(self, text: str, progress: Progress | None = None) -> Sequence[ModelRow]:
         """Models of the hub, most wanted first; empty where the network is not allowed. Slow."""
+        ...
+
+    def glance_model(self, model: str, progress: Progress) -> ModelMetadata | None:
+        """Facts of a model of the hub for two or three requests, sized by its architecture. Slow."""
+        ...
+
+    def siblings(self, metadata: ModelMetadata, progress: Progress) -> Mapping[str, ModelMetadata]:
+        """Quantised forms of a model, by id; remembered, so that later plans propose them. Slow."""
         ...
 
     def detect(self) -> Machine:
@@ -140,6 +125,7 @@ class Planner:
     def __init__(self, *, offline: bool = False) -> None:
         self.offline = offline
         self._version: str | None = None
+        self._siblings: dict[str, Mapping[str, ModelMetadata]] = {}
 
     def known_model(self, model: str, revision: str | None) -> ModelMetadata | None:
         from wizard.models import catalogue, local
@@ -152,7 +138,7 @@ class Planner:
     def load_model(self, model: str, revision: str | None, progress: Progress) -> ModelMetadata:
         from wizard.models.load import load
 
-        return load(model, revision=revision, offline=self.offline)
+        return load(model, revision=revision, offline=self.offline, traffic=progress)
 
     def search_models(self, text: str) -> Sequence[ModelRow]:
         from wizard.models.load import looks_like_path
@@ -160,14 +146,38 @@ class Planner:
 
         if text and (looks_like_path(text) or text[0] in "/~"):
             return _directories(text)
-        return [ModelRow(each.id, each.source, each.params, each.gated) for each in search_local(text)]
+        return search_local(text)
 
-    def search_hub(self, text: str) -> Sequence[ModelRow]:
-        if self.offline:
+    def search_hub(self, text: str, progress: Progress | None = None) -> Sequence[ModelRow]:
+        if self._forbidden:
             return ()
         from wizard.models import hub
 
-        return [ModelRow(each.id, "hub", each.params, each.gated) for each in hub.search(text)]
+        return hub.search(text, traffic=progress)
+
+    def glance_model(self, model: str, progress: Progress) -> ModelMetadata | None:
+        from wizard.models.load import read_before
+
+        known = read_before(model, stale=self._forbidden)
+        if known is not None or self._forbidden:
+            return known
+        from wizard.models import hub
+
+        return hub.glance(model, traffic=progress)
+
+    def siblings(self, metadata: ModelMetadata, progress: Progress) -> Mapping[str, ModelMetadata]:
+        from wizard.models.load import load_siblings
+
+        if metadata.model not in self._siblings:
+            found = load_siblings(metadata, offline=self.offline, traffic=progress)
+            self._siblings[metadata.model] = found
+        return self._siblings[metadata.model]
+
+    @property
+    def _forbidden(self) -> bool:
+        from wizard.models.hub_settings import forbidden
+
+        return self.offline or forbidden()
 
     def detect(self) -> Machine:
         from wizard.hardware.detect import detect
@@ -195,7 +205,10 @@ class Planner:
         from wizard.models.load import load_siblings
         from wizard.planning.planner import Surroundings, plan
 
-        surroundings = Surroundings(siblings=load_siblings(metadata), machines=machines())
+        siblings = self._siblings.get(metadata.model)
+        if siblings is None:
+            siblings = load_siblings(metadata)
+        surroundings = Surroundings(siblings=siblings, machines=machines())
         facts = self._metadata(request, metadata)
         return plan(request, facts, gpus, version=self.version(request), surroundings=surroundings)
 

@@ -114,8 +114,14 @@ class FakeEngine:
         ]
         return [*found, *(each for each in self.extra if text.lower() in each.id.lower())]
 
-    def search_hub(self, text: str) -> Sequence[ModelRow]:
+    def search_hub(self, text: str, progress: Progress | None = None) -> Sequence[ModelRow]:
         return self.hub
+
+    def glance_model(self, model: str, progress: Progress) -> ModelMetadata | None:
+        return None
+
+    def siblings(self, metadata: ModelMetadata, progress: Progress) -> Mapping[str, ModelMetadata]:
+        return {}
 
     def detect(self) -> Machine:
         return self.detected

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from wizard.hardware.readings import printable
 from wizard.schemas.outputs import GIB, MIB, GPUProcess
+from wizard.text import printable
 
 _UNITS = {"B": 1, "KB": 1 << 10, "MB": MIB, "GB": GIB, "KIB": 1 << 10, "MIB": MIB, "GIB": GIB}
 

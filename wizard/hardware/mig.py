@@ -8,8 +8,8 @@ from typing import Any
 
 from wizard.hardware import cuda_total
 from wizard.hardware.nvml_query import ask, processes
-from wizard.hardware.readings import printable
 from wizard.schemas.outputs import GIB, GPUInfo, GPUProcess
+from wizard.text import printable
 
 MIG_COMPUTE_SLICES = 7
 MIG_MEMORY_SLICES = 8

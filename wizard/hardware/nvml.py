@@ -11,8 +11,9 @@ from wizard.hardware.catalogue import CatalogueGPU, match_reported
 from wizard.hardware.host import Host, read_host
 from wizard.hardware.mig import instances, slice_of
 from wizard.hardware.nvml_query import ask, numa_node, nvlinks, processes
-from wizard.hardware.readings import NoDevicesError, Reading, printable
+from wizard.hardware.readings import NoDevicesError, Reading
 from wizard.schemas.outputs import GIB, GPUInfo
+from wizard.text import printable
 
 CATALOGUE_TOLERANCE = 0.03
 """NVML totals of one card differ by less between drivers (V100 32510 and 32768 MiB); more is another card."""

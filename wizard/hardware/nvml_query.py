@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wizard.hardware.readings import printable
 from wizard.schemas.outputs import GPUProcess
+from wizard.text import printable
 
 MAX_NVLINKS = 18
 """NVML_NVLINK_MAX_LINKS: the most links any GPU has (Hopper, Blackwell)."""

@@ -21,9 +21,3 @@ class Reading:
     driver: str | None = None
     cuda: str | None = None
     warnings: tuple[str, ...] = ()
-
-
-def printable(text: str, limit: int = 120) -> str:
-    """A name from outside, safe to show: one line, no control characters."""
-    clean = "".join(char for char in text if char.isprintable()).strip()
-    return clean[:limit]

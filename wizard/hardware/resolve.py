@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from wizard.errors import HardwareError
 from wizard.hardware import topology, visible
 from wizard.hardware.catalogue import find, gpus
-from wizard.hardware.readings import printable
 from wizard.schemas.inputs import HardwareInput, Interconnect
 from wizard.schemas.outputs import GIB, GPUInfo
+from wizard.text import printable
 
 if TYPE_CHECKING:
     from wizard.hardware.detect import Machine

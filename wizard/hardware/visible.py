@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wizard.hardware.readings import printable
 from wizard.schemas.outputs import GPUInfo
+from wizard.text import printable
 
 VARIABLES = {
     "nvidia": ("CUDA_VISIBLE_DEVICES",),

@@ -18,7 +18,12 @@ STORED: Mapping[str, dict[str, Any] | None] = {
     "bf16": None,
     "fp16": None,
     "fp8": {"quant_method": "fp8", "activation_scheme": "dynamic"},
-    "nvfp4": {"quant_method": "modelopt", "quant_algo": "NVFP4", "group_size": 16, "exclude_modules": ["lm_head"]},
+    "nvfp4": {
+        "quant_method": "modelopt",
+        "quant_algo": "NVFP4",
+        "group_size": 16,
+        "exclude_modules": ["lm_head"],
+    },
     "int4": {"quant_method": "awq", "bits": 4, "group_size": 128},
     "awq-int4": {"quant_method": "awq", "bits": 4, "group_size": 128},
     "gptq-int4": {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": False},

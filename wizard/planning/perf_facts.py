@@ -101,7 +101,8 @@ class ModelFacts:
     @property
     def kernels(self) -> frozenset[str]:
         """Every kind of kernel in use but that for 16 bits; that too where there is no other."""
-        found = {part.kernel for part in (*self.matrices, *self.experts) if part.parameters}
+        found = {part.kernel for part in self.matrices if part.parameters}
+        found |= {part.kernel for part in self.experts}
         return frozenset(found - {"w16"} or {"w16"})
 
 

@@ -1,191 +1,308 @@
-"""One engine step as a roofline: bytes against bandwidth, operations against FLOP/s, and what both leave out."""
+"""One engine step as a roofline: bytes against bandwidth, operations against FLOP/s, and what both leave out.
+
+The terms and their sources: weights are read once per step, of routed experts those that the batch touches;
+the cache of every decoding sequence is read; prompts are attended to; TP reduces twice per layer over the
+link; every layer costs launches, every sequence host work. The constants are in `data/perf.json`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from wizard.planning.perf_facts import ModelFacts
-from wizard.schemas.outputs import GPUInfo
+from wizard.planning.perf_facts import CacheKind, ModelFacts, RoutedExperts
+from wizard.planning.perf_machine import Machine
 
-Constants = Mapping[str, float]
+Constants: TypeAlias = Mapping[str, float]
 
+VERSION_AT_SPEED = 19
+"""Minor version from which launch overhead is taken as constant: the newest with many measured runs."""
+FIRST_V1_ENGINE = (0, 8)
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    family: str
-    bandwidth: float
-    flops16: float
-    flops8: float | None
-    flops4: float | None
-    link: float
-    link_kind: str
-    rdna4: bool = False
-
-
-FALLBACK_BANDWIDTH_GB_S = 700.0
-FALLBACK_TFLOPS = 100.0
-
-
-def family_of(gpu: GPUInfo) -> str:
-    arch = gpu.arch or ""
-    major = (gpu.compute_capability or (0, 0))[0]
-    if gpu.vendor == "amd":
-        if gpu.unified_memory:
-            return "unified"
-        return "amd_hbm" if arch.startswith("CDNA") else "amd_gddr"
-    if gpu.unified_memory and not arch.startswith("Hopper"):
-        return "unified"
-    if gpu.klass == "edge":
-        return "unified"
-    if arch.startswith("Hopper") or major == 9:
-        return "hopper"
-    if gpu.compute_capability in {(10, 0), (10, 3)}:
-        return "blackwell"
-    if gpu.compute_capability in {(8, 0), (7, 0)}:
-        return "ampere"
-    return "gddr"
-
-
-def machine_of(gpu: GPUInfo, *, nvlink: bool) -> Machine:
-    bandwidth = (gpu.bandwidth_gb_s or FALLBACK_BANDWIDTH_GB_S) * 1e9
-    f16 = (gpu.tflops_bf16 or FALLBACK_TFLOPS) * 1e12
-    pcie = {3: 16e9, 4: 32e9, 5: 64e9, 6: 128e9}.get(gpu.pcie_gen or 4, 32e9)
-    if nvlink and gpu.nvlink_gb_s:
-        link, kind = gpu.nvlink_gb_s / 2 * 1e9, ("xgmi" if gpu.vendor == "amd" else "nvlink")
-    else:
-        link, kind = pcie, "pcie"
-    return Machine(
-        family_of(gpu), bandwidth, f16,
-        gpu.tflops_fp8 * 1e12 if gpu.tflops_fp8 else None,
-        gpu.tflops_fp4 * 1e12 if gpu.tflops_fp4 else None,
-        link, kind, rdna4=gpu.arch == "RDNA4",
-    )
+FORMATS: Mapping[str, str] = {"nvfp4": "fp4", "mxfp4": "fp4"}
+"""Kernels whose efficiency is fitted together."""
+EXPERT_FORMATS: Mapping[str, str] = {**FORMATS, "int8": "fp8"}
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class Sharding:
+    """How one engine spreads over GPUs. Pipeline stages are `serving`'s business."""
+
     tp: int = 1
-    pp: int = 1
     dp: int = 1
-    expert_ranks: int = 1
-    """Ranks that share the routed experts: tp x dp."""
-    ep: bool = False
+    """Ranks with attention of their own that share the experts."""
+    expert_parallel: bool = False
+    context_parallel: int = 1
+    """Ranks of the TP group that share the cache of a sequence (DCP)."""
+
+    @property
+    def expert_ranks(self) -> int:
+        return self.tp * self.dp
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What of a launch changes the time of a step."""
+
+    cache_bytes: float = 2.0
+    """Per element of the KV cache."""
+    eager: bool = False
+    version: tuple[int, int] | None = None
+    """(major, minor) of vLLM; None: a recent one."""
 
 
 class Engine:
-    """Step time as a function of its tokens: all that doesn't change between steps is computed once."""
+    """Step time as a function of the step's tokens; everything else is computed once."""
 
-    __slots__ = ("_experts", "_full", "_head", "_hop", "_link", "_matrices", "_prefill", "_windows", "constants", "facts", "layout", "machine", "overhead", "sequence_s", "state_s", "_per_token_wire", "_dpwire", "_mla", "extra")
+    __slots__ = (
+        "_decoding_s",
+        "_dp",
+        "_experts",
+        "_fixed_s",
+        "_full_context_s",
+        "_head",
+        "_matrices",
+        "_prompt_attention",
+        "_skew",
+        "_token_s",
+        "_windows",
+        "constants",
+    )
 
-    def __init__(self, facts: ModelFacts, machine: Machine, layout: Layout, constants: Constants, *, kv_bytes: float = 2.0, eager: bool = False, version: tuple[int, int] | None = None) -> None:
-        c = constants
-        fam = machine.family
-        bw = machine.bandwidth * c[f"bandwidth.{fam}"]
-        tp = layout.tp
-        self.facts, self.machine, self.layout, self.constants = facts, machine, layout, c
-        self.extra = {}
+    def __init__(
+        self,
+        facts: ModelFacts,
+        machine: Machine,
+        sharding: Sharding,
+        settings: EngineSettings,
+        constants: Constants,
+    ) -> None:
+        self.constants = constants
+        old = settings.version is not None and settings.version < FIRST_V1_ENGINE
+        rocm_of_old = old and machine.family == "amd_hbm"
+        family = "amd_hbm_old" if rocm_of_old else machine.family
+        rates = _Rates(machine, family, constants)
+        tp, dp = sharding.tp, sharding.dp
+        self._dp = dp
+        self._skew = constants["experts.skew"]
+        self._matrices = tuple(
+            (
+                ((part.nbytes - part.whole_bytes) / tp + part.whole_bytes) / rates.bandwidth(part.kernel),
+                2
+                * ((part.parameters - part.whole_parameters) / tp + part.whole_parameters)
+                / rates.flops(part.kernel),
+            )
+            for part in facts.matrices
+        )
+        self._head = (
+            facts.head_bytes / tp / rates.bandwidth("w16"),
+            2 * facts.head_parameters / tp / rates.flops("w16"),
+        )
+        self._experts = tuple(_experts(part, sharding, rates) for part in facts.experts)
+        self._attention(facts, machine, sharding, settings, rocm_of_old)
+        self._per_token(facts, machine, sharding, rates)
+        self._overheads(facts, machine, sharding, settings)
 
-        def rates(kernel: str) -> tuple[float, float]:
-            """effective bandwidth multiplier, effective FLOP/s"""
-            e = c[f"compute.{fam}"]
-            if kernel == "w16":
-                return 1.0, machine.flops16 * e
-            if kernel in ("fp8", "int8"):
-                f = machine.flops8 if kernel == "fp8" else (machine.flops8 or machine.flops16 * 2)
-                if f is None:
-                    return c["bandwidth.fp8"], machine.flops16 * e * c["compute.int4"]
-                return c[f"bandwidth.{kernel}"], f * e * c[f"compute.{kernel}"]
-            if kernel == "int4":
-                return c["bandwidth.int4"], machine.flops16 * e * c["compute.int4"]
-            if kernel == "nvfp4":
-                f = machine.flops4 or machine.flops16
+    def _attention(
+        self,
+        facts: ModelFacts,
+        machine: Machine,
+        sharding: Sharding,
+        settings: EngineSettings,
+        rocm_of_old: bool,
+    ) -> None:
+        constants = self.constants
+        bandwidth = machine.bandwidth * constants["attention.bandwidth"]
+        flops = machine.flops16 * constants["attention.compute"]
+        full, windows, prompt = 0.0, [], []
+        for kind in facts.caches:
+            seconds = (
+                kind.layers * kind.elements * settings.cache_bytes * _cache_share(kind, sharding) / bandwidth
+            )
+            if rocm_of_old and not kind.latent:
+                # its paged attention read keys and values once per query head, not once per group
+                seconds *= max(1.0, kind.query_elements / kind.elements) * constants["old.ungrouped_read"]
+            if kind.window:
+                windows.append((kind.window, seconds))
             else:
-                f = (machine.flops8 or machine.flops16) if fam == "blackwell" else machine.flops16
-            return c["bandwidth.fp4"], f * e * c["compute.fp4"]
+                full += seconds
+            prompt.append((kind.window, 2 * kind.layers * kind.query_elements / sharding.tp / flops))
+        self._full_context_s = full
+        self._windows = tuple(windows)
+        self._prompt_attention = tuple(prompt)
+        # states are read and written once per step, in two bytes
+        self._decoding_s = 2 * 2 * facts.state_elements / sharding.tp / bandwidth
 
-        self._matrices = []
-        for m in facts.matrices:
-            q, f = rates(m.kernel)
-            nbytes = (m.nbytes - m.whole_bytes) / tp + m.whole_bytes
-            params = (m.parameters - m.whole_parameters) / tp + m.whole_parameters
-            self._matrices.append((nbytes / (bw * q), 2 * params / f))
-        q, f = rates("w16")
-        self._head = (facts.head_bytes / tp / bw, 2 * facts.head_parameters / tp / f)
-        self._experts = []
-        for x in facts.experts:
-            q, f = rates(x.kernel)
-            w = layout.expert_ranks
-            self._experts.append((
-                x.count, x.active,
-                x.layers * x.nbytes / (w * bw * q * c["experts.bandwidth"]),
-                2 * x.active * x.parameters * x.layers / (w * f * c["experts.compute"]),
-            ))
-        abw = bw / c[f"bandwidth.{fam}"] * c["attention.bandwidth"]
-        af = machine.flops16 * c["attention.compute"]
-        self._full = 0.0
-        self._windows = []
-        self._prefill = []
-        self._mla = 0.0
-        for k in facts.caches:
-            share = 1.0 if k.latent else max(k.kv_heads / tp, 1.0) / k.kv_heads
-            per_token = k.layers * k.elements * kv_bytes * share / abw
-            flops = 2 * k.layers * k.query_elements / tp / af
-            if k.window:
-                self._windows.append((k.window, per_token))
-            else:
-                self._full += per_token
-            self._prefill.append((k.window, flops))
-        self.state_s = 2 * facts.state_elements * 2 / tp / abw
-        layers = facts.layers
-        hop = c[f"hop_{machine.link_kind}_s"]
-        link = machine.link * c["link.efficiency"]
-        self._hop = 2 * layers * hop * math.log2(tp) if tp > 1 else 0.0
-        self._per_token_wire = 2 * layers * 2 * (tp - 1) / tp * facts.hidden * 2 / link if tp > 1 else 0.0
-        if layout.dp > 1 and facts.experts:
-            self._hop += 2 * facts.expert_layers * hop * math.log2(layout.dp)
-            self._per_token_wire += 2 * facts.expert_layers * (layout.dp - 1) * facts.hidden * 2 / link / tp
-        old = version is not None and (0, 8) <= version < (0, 12)
-        mult = c["old_overhead"] if old else 1.0
-        lay = c["blackwell_layers"] if fam == "blackwell" else 1.0
-        o = c["step_s"] + lay * (layers * c["layer_s"] + facts.expert_layers * c["expert_layer_s"])
-        o *= mult
-        if eager:
-            o += layers * c["eager_layer_s"]
-        if version is not None and version < (0, 8):
-            o += c["old_step_s"]
+    def _per_token(self, facts: ModelFacts, machine: Machine, sharding: Sharding, rates: _Rates) -> None:
+        constants = self.constants
+        width = 2 * facts.hidden
+        tp, dp = sharding.tp, sharding.dp
+        wire = constants[f"link.{machine.link_kind}"] * machine.link
+        seconds = facts.layers * width * constants["elementwise"] / rates.memory
+        for experts in facts.experts:
+            ranks = sharding.expert_ranks if sharding.expert_parallel else 1
+            seconds += (
+                experts.layers * experts.active * width * constants["experts.shuffle"] / rates.memory / ranks
+            )
+        if tp > 1:
+            seconds += 2 * facts.layers * 2 * (tp - 1) / tp * width / wire
+        if dp > 1:
+            seconds += 2 * facts.expert_layers * (dp - 1) / tp * width / wire
+        self._token_s = seconds
+
+    def _overheads(
+        self, facts: ModelFacts, machine: Machine, sharding: Sharding, settings: EngineSettings
+    ) -> None:
+        constants = self.constants
+        version = settings.version
+        minor = VERSION_AT_SPEED if version is None or version[0] else version[1]
+        slower = 1.0 + constants["per_older_minor"] * max(
+            0, VERSION_AT_SPEED - max(minor, FIRST_V1_ENGINE[1])
+        )
+        quantised = any(
+            part.kernel in {"fp8", "nvfp4", "int8"} and part.parameters for part in facts.matrices
+        )
+        launches = facts.layers * (
+            constants["layer_s"] + (constants["quantised_layer_s"] if quantised else 0.0)
+        )
+        for part in facts.experts:
+            kernel = EXPERT_FORMATS.get(part.kernel, part.kernel)
+            launches += part.layers * constants[f"experts.layer_s.{kernel}"]
+        launches += sum(kind.layers for kind in facts.caches if kind.latent) * constants["latent_layer_s"]
+        if machine.family == "blackwell":
+            launches *= constants["blackwell.launches"]
+        fixed = (constants["step_s"] + launches) * slower
+        hop = constants[f"hop_s.{machine.link_kind}"]
+        if sharding.tp > 1:
+            fixed += 2 * facts.layers * hop * math.log2(sharding.tp)
+        if sharding.dp > 1:
+            fixed += 2 * facts.expert_layers * hop * math.log2(sharding.dp)
+        if settings.eager:
+            fixed += facts.layers * constants["eager_layer_s"]
+        sequence = constants["sequence_s"] * slower
+        if version is not None and version < FIRST_V1_ENGINE:
+            fixed += constants["old.step_s"]
+            sequence = constants["sequence_s"] * constants["old.sequences"]
         elif version is not None and version < (0, 9):
-            o += c["v085_step_s"]
+            fixed += constants["v0_8.step_s"]
         if machine.rdna4:
-            o += c["rdna4_step_s"] + facts.expert_layers * c["rdna4_expert_layer_s"]
-        self.overhead = o
-        self.sequence_s = c["sequence_s"] * mult
+            fixed += constants["rdna4.step_s"] + facts.expert_layers * constants["rdna4.expert_layer_s"]
+        self._fixed_s = fixed
+        self._decoding_s += sequence
 
-    def step(self, decoding: float, context: float, prefill: float = 0.0, attended: float = 0.0) -> float:
-        """Seconds of one step: `decoding` sequences of mean `context`, and `prefill` tokens that attend to `attended`."""
-        t = decoding + prefill
-        s = self.overhead + self._hop + t * self._per_token_wire + decoding * self.sequence_s
-        for mem, comp in self._matrices:
-            s += roof(mem, t * comp)
-        s += roof(self._head[0], max(decoding, 1.0) * self._head[1])
+    def step(self, decoding: float, context: float, prompt: float = 0.0, attended: float = 0.0) -> float:
+        """Seconds of one step.
+
+        `decoding` sequences of mean length `context` make a token each; `prompt` tokens are prefilled, each of
+        which attends to `attended` others on average.
+        """
+        tokens = decoding + prompt
+        seconds = self._fixed_s + tokens * self._token_s
+        for memory, compute in self._matrices:
+            seconds += _roof(memory, tokens * compute)
+        memory, compute = self._head
+        seconds += _roof(memory, max(decoding, 1.0) * compute)
         if self._experts:
-            g = t * self.layout.dp
-            skew = self.constants["experts.skew"]
-            for count, active, mem, comp in self._experts:
-                distinct = count * (1 - (1 - active / count) ** (skew * g)) if count > active else count
-                distinct = max(distinct, min(active, count))
-                s += roof(distinct * mem, g * comp)
-        kv = self._full * context
-        for window, per in self._windows:
-            kv += per * min(context, window)
-        s += decoding * (kv + self.state_s)
-        if prefill:
-            for window, flops in self._prefill:
-                s += prefill * flops * (min(attended, window) if window else attended)
-        return s
+            shared = tokens * self._dp
+            for count, active, memory, compute in self._experts:
+                seconds += _roof(_touched(count, active, shared, self._skew) * memory, shared * compute)
+        cache = self._full_context_s * context
+        for window, per_token in self._windows:
+            cache += per_token * min(context, window)
+        seconds += decoding * (cache + self._decoding_s)
+        if prompt:
+            for window, per_pair in self._prompt_attention:
+                seconds += prompt * per_pair * (min(attended, window) if window else attended)
+        return seconds
 
 
-def roof(memory: float, compute: float) -> float:
-    m2, c2 = memory * memory, compute * compute
-    return (m2 * m2 + c2 * c2) ** 0.25
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """What kernels of each format reach on one kind of card."""
+
+    machine: Machine
+    family: str
+    constants: Constants
+
+    @property
+    def memory(self) -> float:
+        return self.machine.bandwidth * self.constants[f"bandwidth.{self.family}"]
+
+    def bandwidth(self, kernel: str) -> float:
+        return self.memory * (1.0 if kernel == "w16" else self.constants[f"bandwidth.{_format(kernel)}"])
+
+    def flops(self, kernel: str) -> float:
+        unit, form = self._unit(kernel)
+        return (
+            unit
+            * self.constants[f"compute.{self.family}"]
+            * (1.0 if form == "w16" else self.constants[f"compute.{form}"])
+        )
+
+    def expert_flops(self, kernel: str) -> float:
+        unit, _ = self._unit(kernel)
+        return (
+            unit
+            * self.constants[f"compute.{self.family}"]
+            * self.constants[f"experts.compute.{EXPERT_FORMATS.get(kernel, kernel)}"]
+        )
+
+    def expert_bandwidth(self, kernel: str) -> float:
+        faster = self.constants["blackwell.experts"] if self.machine.family == "blackwell" else 1.0
+        return self.memory * faster * self.constants[f"experts.bandwidth.{EXPERT_FORMATS.get(kernel, kernel)}"]
+
+    def _unit(self, kernel: str) -> tuple[float, str]:
+        """FLOP/s of the units that multiply, and whose efficiency counts: weight-only kernels compute in 16 bits."""
+        machine = self.machine
+        match kernel:
+            case "fp8":
+                return (machine.flops8, "fp8") if machine.flops8 else (machine.flops16, "int4")
+            case "int8":
+                return machine.ops8 or 2 * machine.flops16, "int8"
+            case "nvfp4":
+                return (machine.flops4, "fp4") if machine.flops4 else (machine.flops16, "int4")
+            case "mxfp4":
+                eight_bits = machine.family == "blackwell" and machine.flops8
+                return machine.flops8 if eight_bits and machine.flops8 else machine.flops16, "fp4"
+            case "int4":
+                return machine.flops16, "int4"
+            case _:
+                return machine.flops16, "w16"
+
+
+def _format(kernel: str) -> str:
+    return FORMATS.get(kernel, kernel)
+
+
+def _experts(part: RoutedExperts, sharding: Sharding, rates: _Rates) -> tuple[int, int, float, float]:
+    """(experts, active ones, seconds to read one in all layers, seconds of compute per token)."""
+    ranks = sharding.expert_ranks
+    return (
+        part.count,
+        part.active,
+        part.layers * part.nbytes / ranks / rates.expert_bandwidth(part.kernel),
+        2 * part.layers * part.active * part.parameters / ranks / rates.expert_flops(part.kernel),
+    )
+
+
+def _cache_share(kind: CacheKind, sharding: Sharding) -> float:
+    """The part of a sequence's cache that one rank reads: heads are cut, then copied; latents only copied."""
+    share = 1.0 if kind.latent else max(kind.kv_heads / sharding.tp, 1.0) / kind.kv_heads
+    return share / sharding.context_parallel
+
+
+def _touched(count: int, active: int, tokens: float, skew: float) -> float:
+    """Experts that `tokens` tokens touch, where some are chosen more often than others.
+
+    The popularity of experts is taken as a gamma distribution of squared variation `skew`; 0 would be even.
+    """
+    untouched: float = (1 + skew * tokens * active / count) ** (-1 / skew)
+    return max(count * (1 - untouched), float(min(active, count)))
+
+
+def _roof(memory: float, compute: float) -> float:
+    """A soft maximum: near the ridge neither overlaps the other wholly."""
+    squares = (memory * memory, compute * compute)
+    return math.sqrt(math.sqrt(squares[0] * squares[0] + squares[1] * squares[1]))

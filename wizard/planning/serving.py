@@ -1,4 +1,9 @@
-"""From step times to what clients see: time to first token, time per output token, tokens per second."""
+"""From step times to what clients see: time to first token, time per output token, tokens per second.
+
+Clients in a closed loop: each sends its next request when its last one is answered. The engine mixes prompts
+into the steps of those that decode (chunked prefill), so that each request in its time sees every other one's
+prompt once; that conservation, and not a queueing formula, sets the pace.
+"""
 
 from __future__ import annotations
 
@@ -7,138 +12,125 @@ from dataclasses import dataclass
 
 from wizard.planning.roofline import Engine
 
+SMALLEST_CHUNK = 256
+REQUESTS_PER_CLIENT = 10.0
+"""What serving benchmarks send; it weighs the first wave, in which every client waits for all others' prompts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Requests:
     """The mean request, and what the engine may run at once."""
 
     prompt: float
+    """Tokens to prefill."""
     output: float
     max_seqs: float
     chunk: float
-    kv_tokens: float | None = None
+    """Tokens of a step (max_num_batched_tokens)."""
+    cached: float = 0.0
+    """Further prompt tokens, found in the prefix cache."""
+    held: float = math.inf
+    """Requests that the cache holds at once, at their mean length."""
+    per_client: float = REQUESTS_PER_CLIENT
+    equal_lengths: bool = False
+    """All requests alike: prompts that shared a step finish together and come back together."""
+    accepted: float = 1.0
+    """Tokens that a sequence gains per step: more than 1 with speculative decoding."""
+    proposed: float = 0.0
+    """Speculative tokens that a step verifies per sequence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    ttft: float
-    tpot: float
+    """What clients see of one engine. Seconds, and tokens per second."""
+
+    ttft_s: float
+    tpot_s: float
     output_rate: float
-    saturated: bool = False
-    batch: float = 0.0
+    saturated: bool
+    """More clients than the engine can run at once: the others wait in its queue."""
+    running: float
 
 
-def cap_of(req: Requests, concurrency: float) -> float:
-    cap = min(concurrency, req.max_seqs)
-    if req.kv_tokens:
-        cap = min(cap, req.kv_tokens / (req.prompt + 0.6 * req.output))
-    return max(1.0, cap)
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One request's stay among `running` others, without any queue."""
+
+    running: float
+    total_s: float
+    first_s: float
+    tpot_s: float
+    prompt_s: float
+    """Engine time that one prompt adds to the steps it shares."""
+    wave_s: float
+    """The same while every client waits for its first token."""
 
 
-def prefill_cost(engine: Engine, req: Requests, batch: float) -> tuple[float, float, float]:
-    """(marginal seconds beside `batch` decoding, seconds beside them in all, decode step)"""
-    ctx = req.prompt + req.output / 2
-    chunk = max(256.0, req.chunk - batch)
-    n = max(1, math.ceil(req.prompt / chunk))
-    each = req.prompt / n
-    att = req.prompt / 2
-    base = engine.step(batch, ctx)
-    with_pre = engine.step(batch, ctx, each, att)
-    return n * (with_pre - base), n * with_pre, base
+def capacity(requests: Requests, clients: float) -> float:
+    """Requests that run at once, of `clients` in flight."""
+    return max(1.0, min(clients, requests.max_seqs, requests.held))
 
 
-def closed_loop(engine: Engine, req: Requests, concurrency: float) -> Served:
-    c = engine.constants
-    cap = cap_of(req, concurrency)
-    osl = max(req.output, 1.0)
-    b = cap
-    tpot = 0.0
-    for _ in range(8):
-        marginal, alone, dec = prefill_cost(engine, req, max(1.0, b))
-        ttft_run = c["ttft_s"] + alone
-        # T = ttft + (osl-1)*tpot ; tpot = dec/(1-rho), rho = pi*(cap-1)*marginal/T  ->  solve by iteration
-        T = ttft_run + (osl - 1) * max(tpot, dec)
-        for _ in range(6):
-            rho = min(0.98, c["prefill_overlap"] * (cap - 1) * marginal / T)
-            tpot = dec / (1 - rho)
-            T = ttft_run + tpot / 2 + (osl - 1) * tpot
-        nb = cap * (osl - 1) * tpot / T if osl > 1 else 1.0
-        if abs(nb - b) < 0.01 * b:
-            b = nb
+def cycle(engine: Engine, requests: Requests, running: float) -> Cycle:
+    """The steady state of `running` requests, each of which is followed by the next."""
+    constants = engine.constants
+    steps = max(requests.output - 1, 0.0) / requests.accepted
+    context = requests.cached + requests.prompt + requests.output / 2
+    chunks = max(1, math.ceil(requests.prompt / max(SMALLEST_CHUNK, requests.chunk - running)))
+    attended = requests.cached + requests.prompt / 2
+    verified = 1.0 + requests.proposed
+    host_s = constants["request_s"] + constants["prompt_token_s"] * (requests.prompt + requests.cached)
+    together = 1.0
+    if requests.equal_lengths:
+        together = max(1.0, min(constants["prompts_together"], requests.chunk / requests.prompt, running / 3))
+    decoding = running
+    total = first = prompt_s = 0.0
+    for _ in range(5):
+        decode_s = engine.step(decoding * verified, context)
+        mixed_s = engine.step(decoding * verified, context, requests.prompt / chunks, attended)
+        prompt_s = chunks * (mixed_s - decode_s)
+        others = constants["prompt_overlap"] * (running - 1) * prompt_s
+        own = host_s + chunks * mixed_s + decode_s / 2 + (together - 1) * prompt_s
+        alone = own + others + steps * decode_s
+        first = own + constants["queue"] * prompt_s * others / alone
+        total = _stay(first, others, steps * decode_s)
+        settled = running * (total - first) / total
+        if abs(settled - decoding) <= 0.02 * decoding:
             break
-        b = 0.5 * (b + nb)
-    ttft = c["ttft_s"] + alone * (1 + rho / 2) + tpot / 2 + c["burst_wait"] * cap * marginal
-    T = ttft + (osl - 1) * tpot
-    out = cap * osl / T
-    if concurrency > cap:
-        ttft += (concurrency - cap) * T / cap
-    return Served(ttft, tpot, out, concurrency > cap, b)
+        decoding = 0.3 * decoding + 0.7 * settled
+    half = running / 2
+    tokens = min(max(SMALLEST_CHUNK, requests.chunk - half), running * requests.prompt)
+    wave_s = engine.step(half * verified, context, tokens, attended) * requests.prompt / tokens
+    tpot_s = (total - first) / max(requests.output - 1, 1.0)
+    return Cycle(running, total, first, tpot_s, prompt_s, wave_s)
 
 
-def open_loop(engine: Engine, req: Requests, rate: float) -> Served:
-    c = engine.constants
-    osl = max(req.output, 1.0)
-    b = 1.0
-    tpot = engine.step(1.0, req.prompt + osl / 2)
-    cap = cap_of(req, 1e9)
-    for _ in range(20):
-        marginal, alone, dec = prefill_cost(engine, req, max(b, 1.0))
-        rho = rate * marginal
-        if rho >= 0.98 or b >= cap:
-            return Served(math.inf, tpot, 0.0, True, b)
-        tpot = dec / (1 - rho)
-        nb = min(rate * (osl - 1) * tpot, cap)
-        if abs(nb - b) < 0.01 * max(b, 1.0):
-            b = nb
-            break
-        b = 0.5 * (b + nb)
-    ttft = c["ttft_s"] + alone * (1 + rho / 2) + tpot / 2
-    return Served(ttft, tpot, rate * osl, False, b)
+def _stay(first: float, others: float, decode: float) -> float:
+    """Seconds from arrival to last token.
+
+    While a request decodes for `total - first`, the others' prompts take their share of every step:
+    (total - first) (total - others) = decode x total, of which this is the larger root.
+    """
+    terms = first + others + decode
+    return (terms + math.sqrt(max(0.0, terms * terms - 4 * first * others))) / 2
 
 
-def burst(engine: Engine, req: Requests, n: float, *, spread: bool) -> Served:
-    """All `n` at once."""
-    c = engine.constants
-    osl = max(req.output, 1.0)
-    cap = cap_of(req, n)
-    marginal, alone, dec = prefill_cost(engine, req, max(1.0, cap * 0.7))
-    dec_full = engine.step(cap, req.prompt + osl / 2)
-    waves = n / cap
-    # prefill of everyone, interleaved with the decoding of those already running
-    total_prefill = n * marginal
-    if waves > 1.0001:
-        T = osl * dec_full + cap * marginal
-        drain = (1.0 if spread else 0.0) * osl * engine.step(cap * 0.3, req.prompt + osl / 2)
-        time = waves * T + drain * 0.5
-    else:
-        decode = osl * dec_full
-        if spread:
-            # exponential lengths: batch drains; H_n-like tail
-            decode = 0.0
-            frac = 1.0
-            steps = 12
-            tail = osl * math.log(max(n, 2.0)) if spread else osl
-            tail = min(tail, 4 * osl)
-            for i in range(steps):
-                x = (i + 0.5) / steps * tail
-                alive = n * math.exp(-x / osl)
-                decode += tail / steps * engine.step(max(alive, 1.0), req.prompt + x)
-        time = total_prefill + decode
-    tpot = dec_full + c["prefill_overlap"] * cap * marginal / osl / 2
-    if waves > 1:
-        tpot = dec_full + c["prefill_overlap"] * cap * marginal / osl
-    ttft = c["ttft_s"] + (cap * marginal / 2 if waves <= 1 else time / 2 * (1 - 1 / waves) + cap * marginal / 2)
-    return Served(ttft, tpot, n * osl / time, waves > 1, cap)
+def first_wave_wait(engine: Engine, requests: Requests, steady: Cycle) -> float:
+    """All clients start at once and wait for half of all prompts; the wave itself spreads the later ones."""
+    wait = (steady.running - 1) * steady.wave_s / 2
+    return engine.constants["first_wave"] * wait / max(1.0, requests.per_client)
 
 
-def static(engine: Engine, req: Requests, batch: float) -> Served:
-    osl = max(req.output, 1.0)
-    cap = cap_of(req, batch)
-    waves = batch / cap
-    chunk = max(req.chunk, req.prompt)
-    per_step = max(1, int(chunk // max(req.prompt, 1)))
-    n = math.ceil(cap / per_step)
-    pre = n * engine.step(0, 0, cap * req.prompt / n, req.prompt / 2)
-    dec = engine.step(cap, req.prompt + osl / 2)
-    T = pre + (osl - 1) * dec
-    return Served(pre, dec, batch * osl / (T * waves), waves > 1, cap)
+def closed_loop(engine: Engine, requests: Requests, clients: float) -> Served:
+    """What `clients` see who each send their next request when the last is answered.
+
+    Past capacity the rate is that of capacity, and the rest of the clients' time is spent in the queue.
+    """
+    running = capacity(requests, clients)
+    steady = cycle(engine, requests, running)
+    ttft = steady.first_s + first_wave_wait(engine, requests, steady)
+    total = ttft + steady.tpot_s * max(requests.output - 1, 0.0)
+    saturated = clients > running * 1.001
+    if saturated:
+        ttft += (clients - running) * total / running
+    return Served(ttft, steady.tpot_s, running * requests.output / total, saturated, running)

@@ -1,0 +1,93 @@
+"""Fits the constants and the ranges anew, and writes them where they ship."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tests.accuracy_perf.fit import fit, folds
+from tests.accuracy_perf.forecast import forecast
+from tests.accuracy_perf.records import Run
+from tests.accuracy_perf.report import is_heavy
+from wizard.planning import perf_data
+from wizard.planning.perf_data import FIGURES, band_key, perf_file
+
+PERF_FILE = Path(perf_data.__file__).resolve().parents[1] / "data" / "perf.json"
+
+FEWEST = 25
+"""Rows below which a range is taken from lighter and heavier loads together."""
+
+WIDEST = 3.0
+"""No range says more than this factor: beyond, the runs did something else (compiling while measured)."""
+
+_runs: list[Run] = []
+
+
+def refit(runs: Sequence[Run], folds_file: Path) -> None:
+    """Writes `data/perf.json` and the constants of every fold."""
+    _runs[:] = runs
+    parts = folds(runs, lambda run: run.group)
+    members = [{id(run) for run in part} for part in parts]
+    kept = [[index for index, run in enumerate(runs) if id(run) not in part] for part in members]
+    with ProcessPoolExecutor(
+        max_workers=2, mp_context=get_context("fork")
+    ) as pool:  # workers inherit the runs
+        everything = pool.submit(_fit_indices, list(range(len(runs))))
+        fitted = list(pool.map(_fit_indices, kept))
+        shipped = everything.result()
+    _write_folds(folds_file, parts, fitted)
+    data: dict[str, Any] = dict(perf_file())
+    for name, entry in data["constants"].items():
+        entry["value"] = shipped[name]
+    data["bands"] = bands(parts, fitted)
+    measured = Counter((run.gpu.catalogue_name or run.gpu.name, run.metadata.text_type) for run in runs)
+    data["measured"] = [[gpu, family, count] for (gpu, family), count in sorted(measured.items())]
+    PERF_FILE.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    for remembered in (perf_file, perf_data.constants, perf_data.neighbours):
+        remembered.cache_clear()
+
+
+def _fit_indices(indices: Sequence[int]) -> dict[str, float]:
+    return fit([_runs[index] for index in indices])
+
+
+def _write_folds(path: Path, parts: Sequence[Sequence[Run]], fitted: Sequence[Mapping[str, float]]) -> None:
+    document = {
+        "about": "Constants fitted without the groups (source, model, GPU, dtype) of each fold.",
+        "folds": [
+            {"groups": sorted({run.group for run in part}), "constants": constants}
+            for part, constants in zip(parts, fitted, strict=True)
+        ],
+    }
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def bands(
+    parts: Sequence[Sequence[Run]], fitted: Sequence[Mapping[str, float]]
+) -> dict[str, dict[str, list[float]]]:
+    """Measured over predicted of held-out runs, from the 10th to the 90th percentile, per figure and kind."""
+    ratios: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for part, constants in zip(parts, fitted, strict=True):
+        for run in part:
+            predicted, served = forecast(run, constants)
+            for figure, measured in run.measured.items():
+                ratios[(figure, band_key(run.family, is_heavy(served)))].append(measured / predicted[figure])
+    result: dict[str, dict[str, list[float]]] = {figure: {} for figure in FIGURES}
+    for figure in FIGURES:
+        for klass in ("datacenter", "card"):
+            loads = {load: ratios[(figure, f"{klass}.{load}")] for load in ("light", "heavy")}
+            together = loads["light"] + loads["heavy"]
+            for load, values in loads.items():
+                result[figure][f"{klass}.{load}"] = _range(values if len(values) >= FEWEST else together)
+    return result
+
+
+def _range(values: Sequence[float]) -> list[float]:
+    ordered = sorted(values)
+    low, high = (ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.1, 0.9))
+    return [round(max(low, 1 / WIDEST), 3), round(min(high, WIDEST), 3)]

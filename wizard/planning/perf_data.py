@@ -1,0 +1,74 @@
+"""`data/perf.json`: fitted constants, the ranges around their forecasts, and what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+FIGURES = ("tpot_ms", "ttft_ms", "output_tok_s")
+
+HALF_KNOWN, UNKNOWN = 1.25, 1.6
+"""Powers to which a range is widened where the GPU or the model family, or both, were not measured: leaving
+whole models or whole GPUs out of the fit widened the ranges of the held-out runs by that much at most."""
+
+HEAVY_LOAD = 128
+"""Sequences in one engine beyond which runs scatter more: host work and queues weigh in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Which measured runs a forecast may lean on."""
+
+    basis: str
+    widening: float
+
+
+@lru_cache(maxsize=1)
+def constants() -> Mapping[str, float]:
+    """The constants of the roofline by name; units and sources stand beside them in the file."""
+    return {name: float(entry["value"]) for name, entry in perf_file()["constants"].items()}
+
+
+@lru_cache(maxsize=1)
+def perf_file() -> Mapping[str, Any]:
+    """The whole file."""
+    text = resources.files("wizard.data").joinpath("perf.json").read_text(encoding="utf-8")
+    data: Mapping[str, Any] = json.loads(text)
+    return data
+
+
+def band(figure: str, family: str, *, heavy: bool, widening: float = 1.0) -> tuple[float, float]:
+    """Factors on the middle figure that 8 of 10 held-out runs lie between."""
+    low, high = perf_file()["bands"][figure][band_key(family, heavy)]
+    return float(low) ** widening, float(high) ** widening
+
+
+def band_key(family: str, heavy: bool) -> str:
+    """Data-centre cards and others scatter differently, and so do light and heavy loads."""
+    klass = "datacenter" if family in {"hopper", "blackwell", "ampere", "amd_hbm"} else "card"
+    return f"{klass}.{'heavy' if heavy else 'light'}"
+
+
+@lru_cache(maxsize=512)
+def neighbours(gpu: str, family: str) -> Neighbours:
+    """What was measured of this GPU (catalogue name) and model family (config's model type)."""
+    measured = perf_file()["measured"]
+    runs = sum(count for name, kind, count in measured if name == gpu and kind == family)
+    if runs:
+        return Neighbours(f"measured neighbours: {runs} runs of {family} models on {gpu}", 1.0)
+    of_gpu = sum(count for name, _, count in measured if name == gpu)
+    of_family = sum(count for _, kind, count in measured if kind == family)
+    if of_gpu and of_family:
+        text = f"measured neighbours: {of_gpu} runs of other models on {gpu}, {of_family} of {family} on other GPUs"
+        return Neighbours(text, 1.0)
+    if of_gpu:
+        return Neighbours(f"measured neighbours: {of_gpu} runs of other models on {gpu}", HALF_KNOWN)
+    if of_family:
+        return Neighbours(
+            f"measured neighbours: {of_family} runs of {family} models on other GPUs", HALF_KNOWN
+        )
+    return Neighbours("no measured neighbours: the roofline alone, in a wider range", UNKNOWN)

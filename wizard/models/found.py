@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Found = Literal["cache", "path", "catalogue", "hub"]
@@ -32,3 +33,24 @@ class FoundModel:
     def origin(self) -> Found:
         """The same as `source`."""
         return self.source
+
+
+def merged(local_rows: Sequence[FoundModel], hub_rows: Sequence[FoundModel]) -> list[FoundModel]:
+    """Local results first, told what the hub knows of them; then the hub's others."""
+    told = {row.id.lower(): row for row in hub_rows}
+    rows = [
+        replace(
+            row,
+            params=row.params or hub.params,
+            gated=row.gated or hub.gated,
+            base=row.base or hub.base,
+            downloads=hub.downloads,
+            license=row.license or hub.license,
+            dtype=row.dtype or hub.dtype,
+            quantization=row.quantization or hub.quantization,
+        )
+        if (hub := told.pop(row.id.lower(), None))
+        else row
+        for row in local_rows
+    ]
+    return rows + list(told.values())

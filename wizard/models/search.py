@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from wizard.errors import ModelUnavailableError
 from wizard.models import catalogue, hub_settings, local
-from wizard.models.found import FoundModel
+from wizard.models.found import FoundModel, merged
 from wizard.models.traffic import Traffic
 
 SHORTEST_SEARCH = 2
@@ -50,24 +50,3 @@ def find(text: str, *, offline: bool = False, limit: int = 50, traffic: Traffic 
     except ModelUnavailableError as error:
         return Found(found, str(error))
     return Found(merged(found, remote))
-
-
-def merged(local_rows: list[FoundModel], hub_rows: list[FoundModel]) -> list[FoundModel]:
-    """Local results first, told what the hub knows of them; then the hub's others."""
-    told = {row.id.lower(): row for row in hub_rows}
-    rows = [
-        replace(
-            row,
-            params=row.params or hub.params,
-            gated=row.gated or hub.gated,
-            base=row.base or hub.base,
-            downloads=hub.downloads,
-            license=row.license or hub.license,
-            dtype=row.dtype or hub.dtype,
-            quantization=row.quantization or hub.quantization,
-        )
-        if (hub := told.pop(row.id.lower(), None))
-        else row
-        for row in local_rows
-    ]
-    return rows + list(told.values())

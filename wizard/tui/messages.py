@@ -78,3 +78,12 @@ class Judged(Message):
     request: PlanRequest
     plans: dict[str, Plan]
     troubles: dict[str, str]
+
+
+@dataclass
+class FormsFound(Message):
+    """Quantised forms of a model, with their plans for one request."""
+
+    model: str
+    rows: tuple[ModelRow, ...]
+    judged: Judged

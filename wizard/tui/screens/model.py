@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,65 +14,33 @@ from textual.worker import get_current_worker
 
 from wizard.engine import GivenUpError, ModelRow, Progress
 from wizard.errors import WizardError
+from wizard.models.found import merged
 from wizard.questions import question
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
-from wizard.text import count, params, plural, printable
-from wizard.tui.lines import BLANK, Line, Span, fit, fit_middle, line, wrap
-from wizard.tui.messages import HubFound, Judged
+from wizard.text import params, plural, printable
+from wizard.tui.lines import Line, Span, fit, fit_middle
+from wizard.tui.messages import FormsFound, HubFound, Judged
 from wizard.tui.outlook import SIGNS, View
 from wizard.tui.screens.step import Step
 from wizard.tui.widgets.choice import ChoiceField
 from wizard.tui.widgets.entry import Entry, SearchBox, TextBox
-from wizard.tui.widgets.painted import Painted
+from wizard.tui.widgets.model_facts import ModelFacts
 from wizard.tui.widgets.rows import Row, RowList
 
-ORIGINS = {"cache": "on this disk", "path": "this directory", "catalogue": "catalogue", "hub": "hub"}
+if TYPE_CHECKING:
+    from wizard.models.metadata import ModelMetadata
+
 MOST_JUDGED = 40
 """Rows that one pass of verdicts covers, from the top of what is in view."""
 ASK_HUB_AFTER_S = 0.25
 """Quiet seconds before the hub is asked: a word is typed first."""
 JUMPS = "12345?"
 """First keys that stay jumps and the call for help: no model's name starts like this."""
+MOST_GLANCED = 8
+"""Rows of the hub in view whose config one pass of verdicts reads: two or three requests each."""
 SHORTEST_SEARCH = 2
 """Letters below which the hub would answer with everything."""
-
-
-class ModelFacts(Painted):
-    """What is known of the model under the cursor, in three rows."""
-
-    DEFAULT_CSS = "ModelFacts { height: 3; }"
-
-    def __init__(self) -> None:
-        super().__init__(id="model-facts")
-        self.found: ModelRow | None = None
-        self.plan: Plan | None = None
-        self.trouble = ""
-
-    def show(self, found: ModelRow | None, plan: Plan | None, trouble: str = "") -> None:
-        """Shows another model."""
-        self.found, self.plan, self.trouble = found, plan, trouble
-        self.repaint()
-
-    def draw(self, width: int) -> list[Line]:
-        if self.found is None:
-            return [BLANK]
-        name = line(" ", (fit_middle(printable(self.found.id, 200), width - 1), ""))
-        if self.trouble:
-            return [name, *(line(" ", (row, "quiet")) for row in wrap(printable(self.trouble), width - 1, 2))]
-        where = ORIGINS.get(self.found.origin, self.found.origin)
-        if self.plan is None:
-            return [name, line(" ", (fit(where, width - 1), "quiet"))]
-        model = self.plan.model
-        facts = f"{params(model.params)} · {model.quantization or model.dtype} · {where}"
-        reach = (
-            f"{count(model.max_position_embeddings)} tokens of context · {model.attention.upper()} attention"
-        )
-        return [
-            name,
-            line(" ", (fit(facts, width - 1), "quiet")),
-            line(" ", (fit(reach, width - 1), "quiet")),
-        ]
 
 
 class ModelStep(Step):
@@ -99,7 +68,11 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         self.judged_for: PlanRequest | None = None
         self.rows = RowList(id="model-rows", empty="no model of that name here")
         self.rows.can_focus = False
+        self.forms: Sequence[ModelRow] = ()
+        """Quantised forms of the chosen model, shown below it while the search is empty."""
+        self.forms_of = ""
         self._hub_timer: Timer | None = None
+        self._under_way: dict[str, Progress] = {}
 
     def compose(self) -> ComposeResult:
         yield SearchBox(
@@ -138,6 +111,60 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         else:
             self.refresh_rows()
         self.judge()
+        self._ask_forms()
+
+    def on_unmount(self) -> None:
+        """Nothing that waits for the hub outlives the screen."""
+        for progress in self._under_way.values():
+            progress.cancelled.set()
+
+    def _begin(self, group: str) -> Progress:
+        """A look at the hub in place of the last one of its group."""
+        if group in self._under_way:
+            self._under_way[group].cancelled.set()
+        progress = self._under_way[group] = Progress()
+        return progress
+
+    def _ask_forms(self) -> None:
+        """Looks for quantised forms of the chosen model, once for each."""
+        metadata, gpus, neutral = self.wizard.facts.metadata, self.wizard.facts.gpus, self.judged_for
+        request, engine = self.wizard.request, self.wizard.engine
+        model = request.model.model
+        if (
+            metadata is None
+            or metadata.model != model
+            or not gpus
+            or neutral is None
+            or self.forms_of == model
+        ):
+            return
+        self.forms_of, self.forms = model, ()
+        progress = self._begin("forms")
+
+        def ask() -> None:
+            try:
+                found = engine.siblings(metadata, progress)
+            except GivenUpError:
+                return
+            plans = {
+                name: engine.plan(request.with_value("model.model", name), form, gpus)
+                for name, form in found.items()
+            }
+            rows = tuple(
+                ModelRow(name, form.source, gated=form.gated, base=model, license=form.license)
+                for name, form in found.items()
+            )
+            self.post_message(FormsFound(model, rows, Judged(neutral, plans, {})))
+
+        self.run_worker(ask, thread=True, exclusive=True, group="forms", exit_on_error=False)
+
+    @on(FormsFound)
+    def _forms_found(self, event: FormsFound) -> None:
+        if event.model == self.forms_of:
+            self.forms = event.rows
+            self._judged(event.judged)
+            if event.rows and not self.box.value.strip():
+                self.search("")
 
     def search(self, text: str) -> None:
         """Other rows, for what is typed."""
@@ -148,6 +175,11 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         chosen = self.wizard.request.model.model
         if not words and all(chosen != each.id for each in found):
             found.insert(0, ModelRow(chosen, "path" if chosen[:1] in "/.~" else "hub"))
+        if not words and self.forms and chosen == self.forms_of:
+            names = {each.id.lower() for each in self.forms}
+            found = [each for each in found if each.id.lower() not in names]
+            at = [each.id for each in found].index(chosen) + 1
+            found[at:at] = self.forms
         self.found = found
         self.refresh_rows(keep=None if words else chosen)
         self.judge()
@@ -157,9 +189,13 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
             self._hub_timer = self.set_timer(ASK_HUB_AFTER_S, partial(self._ask_hub, words))
 
     def _ask_hub(self, text: str) -> None:
+        progress = self._begin("hub")
+
         def ask() -> None:
             try:
-                found = HubFound(text, tuple(self.wizard.engine.search_hub(text)))
+                found = HubFound(text, tuple(self.wizard.engine.search_hub(text, progress)))
+            except GivenUpError:
+                return
             except WizardError as error:
                 found = HubFound(text, trouble=str(error))
             self.post_message(found)
@@ -170,10 +206,9 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
     def _hub_answered(self, event: HubFound) -> None:
         if event.text != self.box.value.strip() or (not event.rows and not event.trouble):
             return
-        present = {each.id.lower() for each in self.found}
-        new = [each for each in event.rows if each.id.lower() not in present]
-        self.found = [*self.found, *new]
+        self.found = merged(self.found, event.rows)
         self.refresh_rows()
+        self.judge()
         if self.box.has_focus:
             words = f"The hub has {plural(len(event.rows), 'model')} of that name."
             self.wizard.show_hint(printable(event.trouble) or words)
@@ -197,34 +232,54 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
             names = [each.id for each in self.found[first : first + MOST_JUDGED]]
             wanted = [name for name in names if name not in self.plans and name not in self.troubles]
             if wanted:
+                progress = self._begin("judge")
                 self.run_worker(
-                    lambda: self._judge(wanted, self.wizard.request, self.judged_for),
+                    lambda: self._judge(wanted, self.wizard.request, self.judged_for, progress),
                     thread=True,
                     exclusive=True,
                     group="judge",
                     exit_on_error=False,
                 )
 
-    def _judge(self, names: Sequence[str], request: PlanRequest, neutral: PlanRequest | None) -> None:
+    def _judge(
+        self, names: Sequence[str], request: PlanRequest, neutral: PlanRequest | None, progress: Progress
+    ) -> None:
+        """Plans what is at hand first, then a few of the hub's rows, each told as soon as it is there."""
         engine, gpus = self.wizard.engine, self.wizard.facts.gpus
         worker = get_current_worker()
-        on_disk = {each.id: each.origin in {"cache", "path"} and each.id[-1] != "/" for each in self.found}
+        sources = {each.id: each.source for each in self.found if each.id[-1] != "/"}
         plans: dict[str, Plan] = {}
         troubles: dict[str, str] = {}
+
+        def judge(name: str, metadata: ModelMetadata | None) -> None:
+            if metadata is not None:
+                changed = request.with_value("model.model", name).with_value("model.revision", None)
+                plans[name] = engine.plan(changed, metadata, gpus)
+
         for name in names:
             if worker.is_cancelled:
                 return
             try:
                 metadata = engine.known_model(name, None)
-                if metadata is None and on_disk.get(name):
-                    metadata = engine.load_model(name, None, Progress())
-                if metadata is not None:
-                    changed = request.with_value("model.model", name).with_value("model.revision", None)
-                    plans[name] = engine.plan(changed, metadata, gpus)
-            except (WizardError, GivenUpError) as error:
+                if metadata is None and sources.get(name) in {"cache", "path"}:
+                    metadata = engine.load_model(name, None, progress)
+                judge(name, metadata)
+            except GivenUpError:
+                return
+            except WizardError as error:
                 troubles[name] = str(error)
-        if neutral is not None:
-            self.post_message(Judged(neutral, plans, troubles))
+        if neutral is None:
+            return
+        self.post_message(Judged(neutral, dict(plans), dict(troubles)))
+        remote = [name for name in names if sources.get(name) == "hub" and name not in plans]
+        for name in remote[:MOST_GLANCED]:
+            try:
+                judge(name, engine.glance_model(name, progress))
+            except GivenUpError:
+                return
+            except WizardError as error:
+                troubles[name] = str(error)
+            self.post_message(Judged(neutral, dict(plans), dict(troubles)))
 
     @on(Judged)
     def _judged(self, event: Judged) -> None:
@@ -242,15 +297,15 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         else:
             sign, role = ("?", "tight") if each.id in self.troubles else (" ", "")
             size = params(each.params) if each.params else ""
-            kind = ""
+            kind = each.quantization or each.dtype or ""
         kind = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "compressed-tensors": "ct"}.get(
             kind, kind
         )
-        here = "gated" if each.gated else {"cache": "disk", "hub": "hub"}.get(each.origin, "")
+        here = "gated" if each.gated else {"cache": "disk", "hub": "hub"}.get(each.source, "")
         tail = f"{size:>6} {fit(printable(kind, 20), 5)}{here:>5}"
         room = width - 2 - len(tail) - 1
         name = printable(each.id, 200)
-        if len(name) > room and each.origin != "path":
+        if len(name) > room and each.source != "path":
             name = name.rsplit("/", 1)[-1]  # the full id stands below, for the row under the cursor
         return (Span(sign + " ", role), Span(fit_middle(name, room)), Span(" " + tail, "quiet"))
 

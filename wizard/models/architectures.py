@@ -1,7 +1,7 @@
 """Which mechanisms an architecture is built of: `data/architectures.json`, read and checked.
 
 Every entry names what differs from the entry it is `like`; the values are the fields of `Traits`.
-A switch is true, false, or the config keys that turn it on.
+A switch is true, false, or the config keys that turn it on (`key=word`: by this word).
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Traits:
     """`None`: as the layers' norms."""
     tied: bool | None = False
     """`tie_word_embeddings` where the config doesn't say; `None`: vLLM's class never ties."""
+    tied_in_text: bool = False
+    """A multimodal config that leaves `tie_word_embeddings` to the decoder's section."""
     always_tied: bool = False
     ends_everywhere: bool = False
     """Embeddings and head are built on every pipeline stage."""
@@ -77,7 +79,8 @@ class Traits:
     """Gated delta nets: 'fused' (Qwen3-Next) or 'apart' (Qwen3.5) in the checkpoint."""
 
     rope: str = "standard"
-    """'standard', 'by_type' (parameters per layer type), 'transformers' (that backend's) or 'none'."""
+    """'standard', 'by_type' (parameters per layer type), 'sliding_only' (full attention goes without),
+    'transformers' (that backend's) or 'none'."""
     rotary_rows: tuple[str, ...] = ()
     """Config keys of its positions, where not `max_position_embeddings`."""
     rotary_dtype: str = ""
@@ -94,6 +97,8 @@ class Traits:
     """Gate and up in one matrix; apart, per-tensor scales count one by one."""
     mlp_bias: Switch = False
     norms: int = 2
+    more_norms_if: Switch = False
+    """Two more, behind the blocks."""
     norm_bias: Switch = False
     width: tuple[str, ...] = ("intermediate_size",)
     width_rule: str = ""
@@ -141,7 +146,8 @@ class Traits:
 
     normalizer: bool = False
     """Gemma: one scalar buffer of the model's dtype."""
-    position_table: str = ""
+    position_offset: int = 0
+    """Rows of a learned position table beyond the positions."""
     extras: tuple[str, ...] = ()
     """Further pieces outside the layers (`wizard.models.extras`)."""
     tower: str = ""

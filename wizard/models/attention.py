@@ -14,8 +14,14 @@ from wizard.models.rotary import rotary_table
 
 
 def switched(facts: Facts, switch: Switch) -> bool:
-    """A trait's switch: a constant, or the config keys any of which turns it on."""
-    return switch if isinstance(switch, bool) else facts.flag(*switch)
+    """A trait's switch: a constant, or the config keys any of which turns it on; `key=word` asks for a word."""
+    if isinstance(switch, bool):
+        return switch
+    for key in switch:
+        name, asks, word = key.partition("=")
+        if facts.get(name) == word if asks else facts.flag(name):
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,8 @@ def rotary_of(facts: Facts, traits: Traits, head_dim: int, kind: str) -> list[Mo
         return []
     if traits.rope == "transformers":
         return [transformers_rotary(facts, traits, head_dim)]
+    if traits.rope == "sliding_only" and kind == "full_attention":
+        return []
     layer_type = kind if traits.rope == "by_type" else ""
     table = rotary_table(
         facts,

@@ -194,6 +194,30 @@ def falcon_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
     return [*modules, *gated_mlp(facts, traits, traits.mlp, width), Tensor("norms", 2 * norms * hidden)]
 
 
+def gpt_bigcode_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
+    """GPT-BigCode: one key and value head unless told otherwise."""
+    hidden = hidden_size(facts)
+    queries = facts.int("n_head", "num_attention_heads", low=1)
+    keys = 1 if facts.flag("multi_query", default=True) else queries
+    dim = hidden // queries
+    modules = grouped_query(facts, traits, index, "", Heads(queries, keys, dim, dim))
+    width = facts.int("n_inner", default=0) or 4 * hidden
+    return [*modules, *gated_mlp(facts, traits, traits.mlp, width), Tensor("norms", 4 * hidden)]
+
+
+def opt_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
+    """OPT: the MLP stands in the layer itself."""
+    hidden = hidden_size(facts)
+    width = facts.int("ffn_dim", low=1)
+    bias = facts.flag("enable_bias", default=True)
+    return [
+        *grouped_query(facts, traits, index, ""),
+        Linear("fc1", hidden, (width,), bias=bias),
+        Linear("fc2", width, (hidden,), "row", bias),
+        Tensor("norms", 4 * hidden),
+    ]
+
+
 def granite_hybrid_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
     """Granite 4: Mamba-2 or attention; experts and a shared MLP, either of which may be missing."""
     hidden = hidden_size(facts)

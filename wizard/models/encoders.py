@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from wizard.models.architectures import Traits
 from wizard.models.attention import hidden_size
+from wizard.models.deepseek_v4 import hyper_connection_head
 from wizard.models.facts import Facts
 from wizard.models.modules import CacheScales, Linear, Module, Tensor, Vocabulary
 
@@ -48,6 +49,22 @@ def bert_pooler(facts: Facts, traits: Traits) -> list[Module]:
     return [Linear("bert.pooler.dense", hidden, (hidden,), "whole", True, quantised=False, dtype="float32")]
 
 
+def learned_positions(facts: Facts, traits: Traits) -> list[Module]:
+    """A table of positions, whole on every rank."""
+    rows = facts.int("n_positions", "max_position_embeddings", default=1024) + traits.position_offset
+    return [Tensor(f"{traits.prefix}.positions", rows * hidden_size(facts))]
+
+
+def causal_mask(facts: Facts, traits: Traits) -> list[Module]:
+    """GPT-BigCode of transformers keeps a square mask."""
+    rows = facts.int("n_positions", "max_position_embeddings", default=1024)
+    return [Tensor(f"{traits.prefix}.bias", rows * rows, dtype="bool", buffer=True)]
+
+
+def word_embedding_norm(facts: Facts, traits: Traits) -> list[Module]:
+    return [Tensor(f"{traits.prefix}.word_embeddings_layernorm", 2 * hidden_size(facts))]
+
+
 def per_layer_embeddings(facts: Facts, traits: Traits) -> list[Module]:
     """Gemma 3n and 4: a second embedding table with a slice for every layer."""
     width = facts.int("hidden_size_per_layer_input", default=0)
@@ -67,7 +84,11 @@ def per_layer_embeddings(facts: Facts, traits: Traits) -> list[Module]:
 EXTRAS: Mapping[str, Callable[[Facts, Traits], list[Module]]] = {
     "bert_embeddings": bert_embeddings,
     "bert_pooler": bert_pooler,
+    "learned_positions": learned_positions,
+    "causal_mask": causal_mask,
+    "word_embedding_norm": word_embedding_norm,
     "per_layer_embeddings": per_layer_embeddings,
+    "hyper_connection_head": hyper_connection_head,
 }
 
 

@@ -8,7 +8,17 @@ from dataclasses import replace
 from wizard.errors import ConfigError
 from wizard.models.architectures import Traits
 from wizard.models.attention import grouped_query, hidden_size, switched
-from wizard.models.decoders import deci_layer, falcon_layer, gemma4_layer, granite_hybrid_layer, nemotron_h_layer
+from wizard.models.decoders import (
+    deci_layer,
+    falcon_layer,
+    gemma4_layer,
+    gpt_bigcode_layer,
+    granite_hybrid_layer,
+    nemotron_h_layer,
+    opt_layer,
+)
+from wizard.models.decoders_hybrid import falcon_h1_layer, zamba2_layer
+from wizard.models.deepseek_v4 import deepseek_v4_layer
 from wizard.models.encoders import bert_layer
 from wizard.models.facts import Facts
 from wizard.models.latent import latent, latent_expanded
@@ -61,8 +71,9 @@ def standard_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
     elif traits.mlp:
         dense = gated_mlp(facts, traits, traits.mlp, dense_width(facts, traits, index))
         modules = modules + [replace(matrix, sequence_parallel=traits.dense_copied) for matrix in dense]
-    if traits.norms:
-        modules.append(norm("norms", hidden_size(facts), switched(facts, traits.norm_bias), traits.norms))
+    norms = traits.norms + (2 if switched(facts, traits.more_norms_if) else 0)
+    if norms:
+        modules.append(norm("norms", hidden_size(facts), switched(facts, traits.norm_bias), norms))
     return modules
 
 
@@ -75,8 +86,13 @@ LAYERS: Mapping[str, Callable[[Facts, Traits, int], list[Module]]] = {
     "standard": standard_layer,
     "bert": bert_layer,
     "deci": deci_layer,
+    "deepseek_v4": deepseek_v4_layer,
     "falcon": falcon_layer,
+    "falcon_h1": falcon_h1_layer,
     "gemma4": gemma4_layer,
     "granite_hybrid": granite_hybrid_layer,
+    "gpt_bigcode": gpt_bigcode_layer,
     "nemotron_h": nemotron_h_layer,
+    "opt": opt_layer,
+    "zamba2": zamba2_layer,
 }

@@ -80,6 +80,8 @@ class Tensor:
     split: bool = False
     kv_heads: int = 0
     """> 0: split by so many heads, copied when TP exceeds them."""
+    multiple: int = 1
+    """Elements of a rank are rounded up to this."""
     dtype: str = ""
     buffer: bool = False
     alias: bool = False

@@ -24,6 +24,12 @@ def _words(facts: Facts, index: int) -> str:
     return _listed(facts, index, "layer_types", "layers_block_type")
 
 
+def _mamba_words(facts: Facts, index: int) -> str:
+    """Transformers 5 calls state-space layers linear attention, and the others full attention."""
+    word = _words(facts, index)
+    return {"linear_attention": "mamba", "full_attention": "attention"}.get(word, word)
+
+
 def _every_nth_is_full(facts: Facts, index: int) -> str:
     """Qwen3-Next: every `full_attention_interval`-th layer attends fully, unless listed."""
     listed = _words(facts, index)
@@ -35,7 +41,7 @@ def _every_nth_is_full(facts: Facts, index: int) -> str:
 
 def _letters(facts: Facts, index: int) -> str:
     """Nemotron-H: one letter per layer, or a list of words."""
-    words = _listed(facts, index, "layers_block_type")
+    words = _mamba_words(facts, index)
     if words:
         return words
     pattern = facts.text("hybrid_override_pattern")
@@ -57,7 +63,7 @@ def _full_indices(facts: Facts, index: int) -> str:
 
 def _period(facts: Facts, index: int) -> str:
     """Jamba: one attention layer per period, at an offset."""
-    listed = _words(facts, index)
+    listed = _mamba_words(facts, index)
     if listed:
         return listed
     period = max(1, facts.int("attn_layer_period", default=8))
@@ -99,6 +105,7 @@ def _sliding_pattern(facts: Facts, index: int) -> str:
 
 PATTERNS: Mapping[str, Callable[[Facts, int], str]] = {
     "words": _words,
+    "mamba_words": _mamba_words,
     "every_nth_is_full": _every_nth_is_full,
     "letters": _letters,
     "full_indices": _full_indices,
@@ -119,14 +126,17 @@ def _if_experts(facts: Facts, index: int) -> bool:
 
 
 def _after_dense(facts: Facts, index: int) -> bool:
-    """DeepSeek: dense layers first, then every `moe_layer_freq`-th is sparse."""
+    """DeepSeek: dense layers first, then every `moe_layer_freq`-th is sparse; or a word per layer."""
+    word = _listed(facts, index, "mlp_layer_types")
+    if word:
+        return word != "dense"
     if not facts.has("n_routed_experts") and not facts.has("num_experts"):
         return False
     frequency = facts.get("moe_layer_freq")
     if isinstance(frequency, list | tuple):
         return bool(facts.item("moe_layer_freq", index))
     every = max(1, facts.int("moe_layer_freq", default=1))
-    return index >= facts.int("first_k_dense_replace", default=0) and index % every == 0
+    return index >= facts.int("first_k_dense_replace", "num_dense_layers", default=0) and index % every == 0
 
 
 def _step(facts: Facts, index: int) -> bool:
@@ -155,7 +165,7 @@ def _interleaved(facts: Facts, index: int) -> bool:
 def _mlp_words(facts: Facts, index: int) -> bool:
     """`mlp_layer_types`: sparse or dense per layer."""
     word = _listed(facts, index, "mlp_layer_types")
-    return word == "sparse" if word else _step(facts, index)
+    return word != "dense" if word else _step(facts, index)
 
 
 def _ernie(facts: Facts, index: int) -> bool:

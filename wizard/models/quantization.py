@@ -121,6 +121,8 @@ def method_name(metadata: ModelMetadata) -> str:
         if "FP4" in algorithm:
             return "modelopt_fp4"
         return "modelopt_mxfp8" if algorithm == "MXFP8" else "modelopt"
+    if method == "fp8" and metadata.model_type == "deepseek_v4":
+        return "deepseek_v4_fp8"
     if method == "mxfp4":
         return "gpt_oss_mxfp4" if metadata.model_type == "gpt_oss" else "mxfp4"
     return {"gptq": "auto_gptq", "gptq_marlin": "auto_gptq", "awq": "auto_awq", "awq_marlin": "auto_awq"}.get(
@@ -159,6 +161,20 @@ def _fp8(facts: Facts, metadata: ModelMetadata) -> Quantization:
     scheme = Scheme("fp8_block", 8, block=block) if block else Scheme("fp8_tensor", 8, static_input=static)
     ignored = Patterns(exact=_texts(facts, "ignored_layers", "modules_to_not_convert"))
     return Quantization("fp8", scheme, ignored=ignored, cache_scales="scalars")
+
+
+def _deepseek_v4(facts: Facts, metadata: ModelMetadata) -> Quantization:
+    """fp8 blocks around experts that are 4-bit unless the file says otherwise (deepseek_v4/quant_config.py)."""
+    found = _fp8(facts, metadata)
+    if Facts(metadata.text).text("expert_dtype", "fp4") != "fp4":
+        return replace(found, method="deepseek_v4_fp8")
+    nvfp4 = facts.text("moe_quant_algo").upper() == "NVFP4"
+    return replace(
+        found,
+        method="deepseek_v4_fp8",
+        default=replace(found.default, scale_dtype="float8_e8m0fnu"),
+        experts=Scheme("nvfp4", 4, 16, static_input=True) if nvfp4 else Scheme("mxfp4", 4, 32),
+    )
 
 
 def _fbgemm_fp8(facts: Facts, metadata: ModelMetadata) -> Quantization:
@@ -414,6 +430,7 @@ def _ct_scheme(group: Facts, form: str) -> tuple[Scheme, str]:
 
 READERS: Mapping[str, Callable[[Facts, ModelMetadata], Quantization]] = {
     "fp8": _fp8,
+    "deepseek_v4_fp8": _deepseek_v4,
     "fbgemm_fp8": _fbgemm_fp8,
     "auto_gptq": _gptq,
     "auto_awq": _awq,

@@ -42,6 +42,7 @@ def qwen2_vl(config: Facts, text: Facts) -> Tower:
     width = vision.int("embed_dim", default=1280)
     heads = vision.int("num_heads", default=16, low=1)
     merged = width * vision.int("spatial_merge_size", default=2) ** 2
+    out = vision.int("hidden_size", default=hidden_size(text))
     style = LayerStyle("visual.blocks.{}")
     mlp = int(width * vision.number("mlp_ratio", 4.0))
     return Tower(
@@ -49,7 +50,7 @@ def qwen2_vl(config: Facts, text: Facts) -> Tower:
         (
             patches("visual.patch_embed.proj", vision, width, bias=False, frames=vision.int("temporal_patch_size", default=2)),
             layer_norm("visual.merger.ln_q", width),
-            *two_layers("visual.merger.mlp.0", "visual.merger.mlp.2", merged, merged, hidden_size(text)),
+            *two_layers("visual.merger.mlp.0", "visual.merger.mlp.2", merged, merged, out),
             _rotary(width // heads),
         ),
         heads=heads,
@@ -64,12 +65,13 @@ def qwen2_5_vl(config: Facts, text: Facts) -> Tower:
     merged = width * vision.int("spatial_merge_size", default=2) ** 2
     style = LayerStyle("visual.blocks.{}", up="mlp.gate_up_proj", down="mlp.down_proj", gated=True, norm_bias=False)
     depth = vision.int("depth", default=32)
+    out = vision.int("out_hidden_size", default=hidden_size(text))
     return Tower(
         (encoder_layers(style, depth, width, vision.int("intermediate_size", default=3420)),),
         (
             patches("visual.patch_embed.proj", vision, width, bias=False, frames=vision.int("temporal_patch_size", default=2)),
             layer_norm("visual.merger.ln_q", width, bias=False),
-            *two_layers("visual.merger.mlp.0", "visual.merger.mlp.2", merged, merged, hidden_size(text)),
+            *two_layers("visual.merger.mlp.0", "visual.merger.mlp.2", merged, merged, out),
             _rotary(width // heads),
         ),
         heads=heads,

@@ -70,7 +70,7 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
             bias=switched(facts, traits.head_bias),
             quantised=traits.head_quantised,
         )
-        if traits.always_tied or (traits.tied is not None and _tied(metadata, facts, traits.tied)):
+        if traits.always_tied or (traits.tied is not None and _tied(metadata, traits)):
             tied = (embedding,)
             if head.bias:
                 last.append(Tensor(f"{traits.head}.bias", head.rows, split=True))
@@ -106,13 +106,15 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
     )
 
 
-def _tied(metadata: ModelMetadata, facts: Facts, default: bool) -> bool:
-    """`tie_word_embeddings` of the decoder, else of the whole config, else the class default."""
-    for values in (metadata.text, metadata.config):
-        value = values.get("tie_word_embeddings")
-        if value is not None:
-            return bool(value)
-    return default
+def _tied(metadata: ModelMetadata, traits: Traits) -> bool:
+    """`tie_word_embeddings` of the class that owns both tables, else that class's default.
+
+    Of a multimodal model that is the whole config (config/vllm.py `with_hf_config`), but for classes that
+    leave it to the decoder.
+    """
+    values = metadata.config if traits.tower and not traits.tied_in_text else metadata.text
+    value = values.get("tie_word_embeddings")
+    return bool(traits.tied) if value is None else bool(value)
 
 
 def _blocks(facts: Facts, traits: Traits) -> tuple[Block, ...]:

@@ -268,6 +268,7 @@ class Sizer:
             elements = self._heads(elements, tensor.kv_heads)
         elif tensor.split:
             elements = self._cut(elements, self.layout.tp)
+        elements = -(-elements // tensor.multiple) * tensor.multiple
         dtype = tensor.dtype or self.layout.dtype
         size = elements * DTYPE_BYTES[dtype]
         if tensor.buffer:

@@ -2,270 +2,280 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
+from wizard.errors import WizardError
 from wizard.models.metadata import ModelMetadata
-from wizard.schemas.inputs import HardwareInput, PolicyInput
-from wizard.schemas.outputs import GIB, FeasibilityReport, Fix, GPUInfo, VLLMConfig
+from wizard.planning.changes import Changes, applied_to_config, changed_gpus, changed_request
+from wizard.planning.launch import resolve
+from wizard.planning.memory import decisive_gpu, evaluate
+from wizard.planning.options import (
+    COST_GPUS,
+    FP8_CAPABILITY,
+    Option,
+    command_options,
+    more_of_the_same,
+    other_machines,
+    request_options,
+    sibling_options,
+)
+from wizard.planning.recommend import choose
+from wizard.planning.situation import Situation, situation
+from wizard.planning.terms import weights_bytes
+from wizard.schemas.inputs import PlanRequest, PolicyInput, WorkloadInput
+from wizard.schemas.outputs import FeasibilityReport, Fix, GPUInfo, VLLMConfig
 
 MAX_FIXES = 6
 """As many as a glance takes in; the cheapest come first."""
 
-Changes = tuple[tuple[str, Any], ...]
-Evaluate = Callable[[Changes], FeasibilityReport | None]
-"""Plans again with `(path, value)` changes applied; None where they can't be applied together."""
+ENOUGH = 2
+"""Fixes that fit before pairs, and before other machines, are left out."""
+
+PLANNED_PAIRS = 12
+"""Pairs planned at most, a few milliseconds each: planning combines settings on its own already."""
+
+COMMAND_PAIRS = 150
+"""Pairs of flags evaluated at most, a quarter of a millisecond each."""
+
+MACHINES_PLANNED = 12
+"""Machines planned at most until one fits."""
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
-    """One change that a user could make."""
+class Outcome:
+    """What a change leads to."""
 
-    title: str
-    changes: Changes
-    cost: float
-    """What it costs the user, in one order: settings < context < speed < quality < money."""
-    kind: str
-    """Of several options of one kind only the cheapest that works is shown."""
+    config: VLLMConfig
+    report: FeasibilityReport
+    replicas: int = 1
 
-
-ENOUGH = 2
-"""Fixes that fit before pairs are left out."""
-
-PAIRS_TRIED = 150
-"""Pairs evaluated at most: a tenth of a second."""
-
-(
-    COST_SETTING,
-    COST_CONTEXT,
-    COST_CONCURRENCY,
-    COST_SPEED,
-    COST_QUALITY,
-    COST_MODEL,
-    COST_GPUS,
-    COST_MACHINE,
-) = range(8)
+    @property
+    def engines(self) -> int:
+        """Caches that requests are spread over."""
+        return self.config.data_parallel_size * self.replicas
 
 
-def options(
+Evaluate = Callable[[Changes], Outcome | None]
+"""Plans again with changes applied; None where they can't be applied together."""
+
+
+def plan_fixes(
+    request: PlanRequest,
+    of: Situation,
+    before: Outcome,
+    siblings: Mapping[str, ModelMetadata],
+    machines: Sequence[GPUInfo],
+) -> tuple[Fix, ...]:
+    """Fixes of a plan that doesn't fit: changes to its answers. Empty where it fits."""
+    if before.report.verdict == "fits":
+        return ()
+
+    def planned(changes: Changes) -> Outcome | None:
+        changed = changed_request(request, changes)
+        if changed is None:
+            return None
+        metadata = siblings.get(changed.model.model, of.metadata)
+        try:
+            other = situation(changed, metadata, changed_gpus(of.gpus, changes, machines), version=of.version)
+        except WizardError:
+            return None
+        found = choose(other)
+        return Outcome(found.config, found.report, found.layout.replicas)
+
+    def weighs(metadata: ModelMetadata) -> int:
+        bare = VLLMConfig(model=metadata.model, dtype=request.model.dtype.value)
+        return weights_bytes(resolve(bare, metadata, of.gpu, version=of.version))
+
+    def least_bytes(gpu: GPUInfo) -> float:
+        capable = (gpu.compute_capability or (0, 0)) >= FP8_CAPABILITY
+        plain = of.metadata.quantization_config is None and request.model.quantization is None
+        return weighs(of.metadata) / (2 if capable and plain and request.policy.allow_quantized else 1)
+
+    search = _Search(planned, before, PLANNED_PAIRS, request.workload.concurrency)
+    here = [
+        *request_options(of, before.config, before.report),
+        *sibling_options(siblings, request.policy, weighs),
+    ]
+    hardware = request.hardware
+    return search.run(
+        here,
+        more_of_the_same(of.gpus, hardware),
+        other_machines(machines, hardware, least_bytes),
+    )
+
+
+def command_fixes(
     config: VLLMConfig,
-    report: FeasibilityReport,
+    before: FeasibilityReport,
     metadata: ModelMetadata,
     gpus: Sequence[GPUInfo],
-    hardware: HardwareInput,
-    policy: PolicyInput,
-    siblings: Sequence[str],
+    request: PlanRequest,
+    siblings: Mapping[str, ModelMetadata],
     machines: Sequence[GPUInfo],
-) -> Iterator[Option]:
-    """Single changes worth trying, whatever the failure; the caller evaluates each."""
-    yield from _setting_options(config, report)
-    yield from _context_options(config, report, metadata)
-    gpu = min(gpus, key=lambda item: item.memory_total_bytes)
-    capability = gpu.compute_capability or (9, 0)
-    if config.kv_cache_dtype in {None, "auto"} and policy.allow_fp8_kv and capability >= (8, 9):
-        yield Option("fp8 KV cache", (("model.kv_cache_dtype", "fp8"),), COST_QUALITY, "kv")
-    if not config.enforce_eager:
-        yield Option("no CUDA graphs", (("policy.enforce_eager", True),), COST_SPEED, "eager")
-    if metadata.quantization_config is None and policy.allow_quantized and config.quantization is None:
-        if capability >= (8, 9):
-            yield Option(
-                "fp8 weights, online", (("model.quantization", "fp8"),), COST_QUALITY + 0.5, "online"
-            )
-        for sibling in siblings:
-            yield Option(sibling, (("model.model", sibling),), COST_MODEL, sibling)
-    count = len(gpus)
-    for more in (2, 4, 8):
-        if more > count:
-            changes: Changes = (("hardware.gpus", more),)
-            if hardware.tensor_parallel_size is not None or config.tensor_parallel_size > 1 or count == 1:
-                changes += (("hardware.tensor_parallel_size", more),)
-            yield Option(f"{more} x {gpu.catalogue_name or gpu.name}", changes, COST_GPUS + more / 10, "gpus")
-    if hardware.tensor_parallel_size is not None or config.tensor_parallel_size < count:
-        for size in range(1, count + 1):
-            if size != config.tensor_parallel_size:
-                yield Option(
-                    f"tensor parallel {size}",
-                    (("hardware.tensor_parallel_size", size),),
-                    COST_SETTING + 0.5,
-                    "tp",
-                )
-    for machine in machines:
-        for number in (1, 2, 4, 8):
-            yield Option(
-                f"{number} x {machine.name}",
-                (
-                    ("hardware.gpu", machine.name),
-                    ("hardware.gpus", number),
-                    ("hardware.tensor_parallel_size", number),
-                ),
-                COST_MACHINE + (machine.usd_per_hour or machine.vram_gib / 20) * number / 100,
-                machine.name,
-            )
-
-
-def _setting_options(config: VLLMConfig, report: FeasibilityReport) -> Iterator[Option]:
-    part = report.per_gpu
-    free = part.total_bytes - part.other_processes_bytes - part.context_bytes
-    if report.cause == "free_memory":
-        share = int(free / part.total_bytes * 100) / 100
-        if share > 0.05:
-            title = f"memory utilisation {share:.2f}"
-            yield Option(title, (("policy.gpu_memory_utilization", share),), COST_SETTING, "utilisation")
-    else:
-        for share in (0.94, 0.96):
-            if share > part.requested_bytes / part.total_bytes and share * part.total_bytes < free:
-                title = f"memory utilisation {share:.2f}"
-                yield Option(
-                    title, (("policy.gpu_memory_utilization", share),), COST_SETTING + 0.1, "utilisation"
-                )
-        lower = round(part.requested_bytes / part.total_bytes - 0.04, 2)
-        if lower > 0.3:
-            title = f"memory utilisation {lower:.2f}"
-            yield Option(
-                title, (("policy.gpu_memory_utilization", lower),), COST_SETTING + 0.2, "utilisation"
-            )
-    for tokens in (8192, 4096, 2048, 1024):
-        if tokens < report.max_num_batched_tokens:
-            title = f"max_num_batched_tokens {tokens:,}"
-            cost = COST_SETTING + 0.3 + 1 / tokens
-            yield Option(title, (("policy.max_num_batched_tokens", tokens),), cost, "tokens")
-    for seqs in (256, 128, 64, 32, 16):
-        if seqs < report.max_num_seqs:
-            title = f"max_num_seqs {seqs}"
-            yield Option(title, (("policy.max_num_seqs", seqs),), COST_SETTING + 0.4 + 1 / seqs, "seqs")
-
-
-def _context_options(
-    config: VLLMConfig, report: FeasibilityReport, metadata: ModelMetadata
-) -> Iterator[Option]:
-    limit = min(report.max_model_len, metadata.max_position_embeddings)
-    estimated = report.kv_cache.estimated_max_model_len
-    lengths = {limit // 2, limit // 4, limit // 8, 32768, 16384, 8192, 4096}
-    if estimated >= 256:
-        lengths.add(estimated // 256 * 256)
-    if report.max_model_len > metadata.max_position_embeddings:
-        lengths.add(metadata.max_position_embeddings)
-    for length in sorted(lengths, reverse=True):
-        if 256 <= length < report.max_model_len:
-            cost = COST_CONTEXT + (1 - length / max(report.max_model_len, 1)) / 2
-            yield Option(f"context {length:,}", (("model.max_model_len", length),), cost, "context")
-
-
-def find_fixes(
-    candidates: Sequence[Option], evaluate: Evaluate, before: FeasibilityReport, limit: int = MAX_FIXES
+    *,
+    version: str,
+    nvlink: bool,
+    workload: WorkloadInput | None,
 ) -> tuple[Fix, ...]:
-    """The cheapest single changes that help, one of each kind; pairs where too few single ones fit.
+    """Fixes of a typed command: changes to its flags. Empty where it fits."""
+    if before.verdict == "fits":
+        return ()
 
-    Only what plans to `fits`, or to `tight` from something that won't start, counts as a fix.
-    """
-    search = _Search(evaluate, before, limit)
-    ordered = sorted(candidates, key=lambda option: option.cost)
-    for option in ordered:
-        if option.cost < COST_MACHINE:
-            search.consider(option)
-    if search.fitting < ENOUGH:
-        for pair in _pairs(search.nearly, search.helpful):
-            search.consider(pair, is_pair=True)
-    for option in ordered:
-        if option.cost >= COST_MACHINE and search.fitting < ENOUGH:
-            search.consider(option)
-    return tuple(sorted(search.found, key=lambda fix: fix.verdict_after != "fits"))
+    def evaluated(changes: Changes) -> Outcome | None:
+        changed = applied_to_config(config, changes)
+        report = evaluate(
+            changed,
+            siblings.get(changed.model, metadata),
+            changed_gpus(gpus, changes, machines),
+            version=version,
+            workload=workload,
+            nvlink=nvlink,
+        )
+        return Outcome(changed, report)
 
+    def weighs(other: ModelMetadata) -> int:
+        return weights_bytes(
+            resolve(VLLMConfig(model=other.model), other, decisive_gpu(gpus), version=version)
+        )
 
-def _pairs(nearly: Sequence[Option], helpful: Sequence[Option]) -> Iterator[Option]:
-    """Two changes at once, never two values for one setting: cheapest first, the promising before the rest.
+    launch = resolve(
+        config, metadata, decisive_gpu(gpus), version=version, nvlink=nvlink, gpus_per_node=len(gpus)
+    )
+    search = _Search(
+        evaluated, Outcome(config, before), COMMAND_PAIRS, workload.concurrency if workload else 1
+    )
+    here = [
+        *command_options(config, before, launch, gpus, request.hardware),
+        *sibling_options(siblings, PolicyInput(), weighs),
+    ]
+    engines = config.pipeline_parallel_size * config.data_parallel_size
 
-    `nearly` holds what leaves only the cache too small; another change can mend that. Two changes that
-    both leave no cache at all may still do together, and come last.
-    """
-    promising = [(first, second) for first in nearly for second in (*nearly, *helpful) if first is not second]
-    for group in (promising, list(combinations(helpful, 2))):
-        for first, second in sorted(group, key=lambda pair: pair[0].cost + pair[1].cost):
-            if not _settings(first) & _settings(second):
-                yield Option(
-                    f"{first.title} + {second.title}",
-                    first.changes + second.changes,
-                    first.cost + second.cost,
-                    " + ".join(sorted((first.kind, second.kind))),
-                )
+    def sized(count: int) -> int:
+        return max(1, count * config.nnodes // engines)
 
-
-def _settings(option: Option) -> set[str]:
-    return {path for path, _ in option.changes}
+    return search.run(
+        here,
+        more_of_the_same(gpus, request.hardware, sized=sized),
+        other_machines(machines, request.hardware, lambda gpu: weighs(metadata), sized=sized),
+    )
 
 
 class _Search:
     """Evaluates options while they are worth it; keeps the first solution of each kind."""
 
-    def __init__(self, evaluate: Evaluate, before: FeasibilityReport, limit: int) -> None:
+    def __init__(self, evaluate: Evaluate, before: Outcome, pairs: int, users: int = 1) -> None:
         self.evaluate = evaluate
+        self.users = users
+        """Requests that should run at once."""
         self.before = before
-        self.limit = limit
-        self.found: list[Fix] = []
+        self.pairs = pairs
+        self.found: dict[str, tuple[Option, Fix]] = {}
         self.nearly: list[Option] = []
+        """Leave only the cache too small, or fit with a risk."""
         self.helpful: list[Option] = []
-        self.kinds: set[str] = set()
-        self.kind_of: dict[str, str] = {}
-        self.tried: set[frozenset[tuple[str, Any]]] = set()
-        self.pairs_tried = 0
 
     @property
     def fitting(self) -> int:
-        return sum(fix.verdict_after == "fits" for fix in self.found)
+        return sum(fix.verdict_after == "fits" for _, fix in self.found.values())
 
-    def consider(self, option: Option, *, is_pair: bool = False) -> None:
-        """Plans with the option, unless a cheaper one of its kind already works."""
-        if option.kind in self.kinds or len(self.found) >= self.limit:
+    def run(
+        self, here: Sequence[Option], same_cards: Iterable[Option], elsewhere: Iterable[Option]
+    ) -> tuple[Fix, ...]:
+        """Single changes, then pairs, then more cards, then another machine: each only where the last
+        left too little to choose from. Fixes that fit come first, then by what they cost."""
+        for option in sorted(here, key=lambda each: each.cost):
+            self._consider(option)
+        self._consider_pairs(lambda pair: True)
+        on_this_machine = self.fitting
+        if on_this_machine < ENOUGH:
+            for option in same_cards:
+                self._consider(option)
+            self._consider_pairs(lambda pair: pair.cost >= COST_GPUS)
+        for tried, option in enumerate(elsewhere):
+            named = any(kind.startswith("machine") for kind in self._settled())
+            if tried >= MACHINES_PLANNED or (self.fitting >= ENOUGH and (named or on_this_machine)):
+                break
+            self._consider(option)
+        ordered = sorted(
+            self.found.values(), key=lambda each: (each[1].verdict_after != "fits", each[0].cost)
+        )
+        return tuple(fix for _, fix in ordered[:MAX_FIXES])
+
+    def _consider_pairs(self, wanted: Callable[[Option], bool]) -> None:
+        tried = 0
+        for pair in self._paired():
+            if tried >= self.pairs or self.fitting >= ENOUGH:
+                return
+            if wanted(pair):
+                tried += 1
+                self._consider(pair)
+
+    def _settled(self) -> set[str]:
+        return {kind for kind, (_, fix) in self.found.items() if fix.verdict_after == "fits"}
+
+    def _consider(self, option: Option) -> None:
+        """Plans with the option, unless a cheaper one of its kind works already."""
+        if option.kind in self._settled():
             return
-        asked = frozenset(option.changes)
-        if asked in self.tried or (is_pair and (self.pairs_tried >= PAIRS_TRIED or self.fitting >= ENOUGH)):
-            return
-        self.tried.add(asked)
-        self.pairs_tried += is_pair
         after = self.evaluate(option.changes)
         if after is None:
             return
-        if option.kind in self.kind_of.values() and after.verdict != "fits":
-            if after.verdict == "tight" and not is_pair:
-                self.nearly.append(option)
-            return
-        if is_pair and self.found and after.verdict != "fits":
-            return
-        if _solves(self.before, after):
-            self.found = [fix for fix in self.found if self.kind_of[fix.title] != option.kind]
-            self.found.append(_fix(option, after))
-            self.kind_of[option.title] = option.kind
-            if after.verdict == "fits":
-                self.kinds.add(option.kind)
-            elif not is_pair:
-                self.nearly.append(option)
-        elif not is_pair and option.cost < COST_MACHINE and _headroom(after) >= _headroom(self.before):
-            near = after.verdict == "tight" or after.cause == "kv_cache_too_small"
+        verdict = after.report.verdict
+        if verdict == "fits" or (
+            verdict == "tight"
+            and self.before.report.verdict == "wont_start"
+            and option.kind not in self.found
+        ):
+            title = option.named(after.config) if option.named else option.title
+            self.found[option.kind] = (option, Fix(title, option.changes, self._effect(after), verdict))
+        single = " + " not in option.kind
+        if verdict != "fits" and single and _room(after) > _room(self.before):
+            near = verdict == "tight" or after.report.cause == "kv_cache_too_small"
             (self.nearly if near else self.helpful).append(option)
 
+    def _paired(self) -> Iterator[Option]:
+        """Two changes at once, never two values for one setting; the promising ones first, then the rest."""
+        near = [(one, other) for one in self.nearly for other in (*self.nearly, *self.helpful)]
+        for pairs in (near, list(combinations(self.helpful, 2))):
+            for one, other in sorted(pairs, key=lambda pair: pair[0].cost + pair[1].cost):
+                if one.settings & other.settings or one.kind == other.kind or one.cost > other.cost:
+                    continue
+                yield Option(
+                    f"{one.title} + {other.title}",
+                    one.changes + other.changes,
+                    one.cost + other.cost,
+                    " + ".join(sorted((one.kind, other.kind))),
+                )
 
-def _solves(before: FeasibilityReport, after: FeasibilityReport) -> bool:
-    return after.verdict == "fits" or (after.verdict == "tight" and before.verdict == "wont_start")
+    def _effect(self, after: Outcome) -> str:
+        """What it comes to, and what else changes with it."""
+        report, cache = after.report, after.report.kv_cache
+        words = "it needs no cache"
+        if cache.bytes_per_block:
+            words = f"{cache.max_concurrency:,.1f} requests of {report.max_model_len:,} tokens at once"
+            if self.users > 1 and report.concurrency_at_workload:
+                held = min(self.users, int(report.concurrency_at_workload * after.engines))
+                words = f"{held:,} of your requests at once, context up to {report.max_model_len:,}"
+        old, new = self.before.config, after.config
+        also = []
+        if new.quantization != old.quantization and new.quantization is not None:
+            also.append("8-bit weights")
+        if new.kv_cache_dtype != old.kv_cache_dtype and (new.kv_cache_dtype or "").startswith("fp8"):
+            also.append("8-bit cache")
+        if new.enforce_eager and not old.enforce_eager:
+            also.append("no CUDA graphs")
+        if new.tensor_parallel_size != old.tensor_parallel_size:
+            also.append(f"tensor parallel {new.tensor_parallel_size}")
+        if new.pipeline_parallel_size != old.pipeline_parallel_size:
+            also.append(f"pipeline {new.pipeline_parallel_size}")
+        return ", ".join((words, *also))
 
 
-def _headroom(report: FeasibilityReport) -> int:
+def _room(outcome: Outcome) -> float:
+    """Larger is nearer to fitting: requests held, then bytes for a cache."""
+    report = outcome.report
+    if report.verdict != "wont_start":
+        return 1 << 60
     return report.per_gpu.kv_cache_available_bytes
-
-
-def _fix(option: Option, after: FeasibilityReport) -> Fix:
-    kv = after.kv_cache
-    effect = (
-        f"{kv.tokens:,} tokens of cache, {kv.max_concurrency:.1f} x {after.max_model_len:,}; "
-        f"{after.per_gpu.kv_cache_available_bytes / GIB:.1f} GiB for it"
-    )
-    return Fix(option.title, option.changes, effect, after.verdict)
-
-
-def applied_to_config(config: VLLMConfig, changes: Changes) -> VLLMConfig:
-    """A `vllm serve` command with the changes made to its flags; hardware paths are the caller's."""
-    fields = {
-        path.split(".")[1]: value for path, value in changes if path.split(".")[1] in VLLMConfig.model_fields
-    }
-    return config.model_copy(update=fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wizard.models.metadata import ModelMetadata
@@ -10,15 +11,37 @@ from wizard.schemas.inputs import HardwareInput
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Tensor, pipeline and data parallel sizes; together at most the GPUs there are."""
+    """How many GPUs share what; together at most the GPUs there are."""
 
     tensor_parallel_size: int
     pipeline_parallel_size: int = 1
     data_parallel_size: int = 1
+    expert_parallel: bool = False
+    """Whole experts on each GPU instead of a slice of every expert."""
+    replicas: int = 1
+    """Separate servers behind a router."""
+
+    @property
+    def engine_gpus(self) -> int:
+        """GPUs of one server."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
 
     @property
     def gpus(self) -> int:
-        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
+        return self.engine_gpus * self.replicas
+
+    @property
+    def words(self) -> str:
+        """`8 GPUs`, `2 stages of 8 GPUs`, `2 engines of 4 GPUs that share the experts`, `4 servers of 2 GPUs`."""
+        found = f"{self.tensor_parallel_size} GPUs" if self.tensor_parallel_size > 1 else "one GPU"
+        if self.pipeline_parallel_size > 1:
+            found = f"{self.pipeline_parallel_size} stages of {found}"
+        if self.data_parallel_size > 1:
+            shared = " that share the experts" if self.expert_parallel else ""
+            found = f"{self.data_parallel_size} engines of {found}{shared}"
+        elif self.expert_parallel:
+            found += " with whole experts"
+        return f"{self.replicas} servers of {found}" if self.replicas > 1 else found
 
 
 def divides_heads(metadata: ModelMetadata, tp: int) -> bool:
@@ -47,35 +70,83 @@ def tensor_parallel_sizes(metadata: ModelMetadata, gpus_per_node: int) -> list[i
     ]
 
 
-def layouts(metadata: ModelMetadata, gpus_per_node: int, hardware: HardwareInput) -> list[Layout]:
-    """Layouts worth evaluating, each using as many GPUs as it can; the user's own sizes stand.
+def layouts(
+    metadata: ModelMetadata,
+    gpus_per_node: int,
+    hardware: HardwareInput,
+    *,
+    expert_parallel: bool | None = None,
+    engines: int = 1 << 20,
+) -> list[Layout]:
+    """Layouts that use as many GPUs as they can, the user's own sizes kept, the plainest first.
 
-    Pipeline stages come in for several nodes (one stage a node, vLLM's own advice) and for GPU counts
-    that no tensor-parallel size uses up.
+    Rules, each vLLM's own advice (docs, serving/parallelism_scaling and data_parallel_deployment):
+    - tensor parallelism stays within a node; pipeline stages join nodes, and use up GPU counts that no
+      tensor-parallel size divides;
+    - copies of a dense model are data-parallel engines behind one address; under data parallelism a MoE's
+      engines share the experts and step together, so that its independent copies are separate servers;
+    - more engines than `engines` (the requests at once) would idle.
+    `expert_parallel` given: only such layouts. None of the rest is judged here: memory decides.
     """
-    total = gpus_per_node * hardware.nodes
+    nodes = hardware.nodes
+    total = gpus_per_node * nodes
     sizes = (
         [hardware.tensor_parallel_size]
         if hardware.tensor_parallel_size
         else tensor_parallel_sizes(metadata, gpus_per_node) or [1]
     )
+    pinned = hardware.tensor_parallel_size is not None or hardware.pipeline_parallel_size is not None
+    pinned = pinned or hardware.data_parallel_size is not None
     found: dict[Layout, None] = {}
     for tp in sizes:
         stages = (
             [hardware.pipeline_parallel_size]
             if hardware.pipeline_parallel_size
-            else sorted({1, hardware.nodes, max(1, total // tp)})
+            else sorted({1, nodes, max(1, gpus_per_node // tp), max(1, total // tp)})
         )
         for pp in stages:
-            if pp > metadata.num_layers:
+            if pp > metadata.num_layers and not hardware.pipeline_parallel_size:
                 continue
-            replicas = hardware.data_parallel_size or _replicas(metadata, total, tp * pp)
-            layout = Layout(tp, pp, replicas)
-            if layout.gpus <= total or hardware.tensor_parallel_size or hardware.pipeline_parallel_size:
-                found[layout] = None
-    return list(found)
+            for room in sorted({total, gpus_per_node}, reverse=True):
+                for layout in _copies(metadata, room, tp, pp, hardware, engines):
+                    if expert_parallel is not None and layout.expert_parallel is not expert_parallel:
+                        continue
+                    if pinned or _fits_nodes(layout, gpus_per_node, nodes):
+                        found[layout] = None
+    return sorted(found, key=_plainness)
 
 
-def _replicas(metadata: ModelMetadata, total: int, gpus_each: int) -> int:
-    """Dense replicas are independent engines; a MoE's would share experts, which changes the plan."""
-    return 1 if metadata.is_moe else max(1, total // gpus_each)
+def _copies(
+    metadata: ModelMetadata, gpus: int, tp: int, pp: int, hardware: HardwareInput, engines: int
+) -> Iterator[Layout]:
+    """One engine of `tp` x `pp` GPUs, and as many as `gpus` allow."""
+    most = min(max(1, gpus // (tp * pp)), max(1, engines))
+    dp = hardware.data_parallel_size
+    if not metadata.is_moe:
+        yield Layout(tp, pp, dp or most)
+        return
+    if dp is not None:
+        yield Layout(tp, pp, dp)
+        if tp * dp > 1:
+            yield Layout(tp, pp, dp, expert_parallel=True)
+        return
+    yield Layout(tp, pp, replicas=most if hardware.nodes == 1 else 1)
+    if most > 1:
+        yield Layout(tp, pp, most, expert_parallel=True)
+    elif tp > 1:
+        yield Layout(tp, pp, expert_parallel=True)
+
+
+def _fits_nodes(layout: Layout, gpus_per_node: int, nodes: int) -> bool:
+    """vLLM spreads ranks evenly over nodes, and keeps a tensor-parallel group within one."""
+    world = layout.engine_gpus
+    if layout.gpus <= gpus_per_node:
+        return True
+    each, rest = divmod(world, nodes)
+    return nodes > 1 and rest == 0 and each <= gpus_per_node and each % layout.tensor_parallel_size == 0
+
+
+def _plainness(layout: Layout) -> tuple[bool, bool, int, int]:
+    """Simple first: no stages, no expert parallelism, few copies, few GPUs."""
+    copies = layout.data_parallel_size * layout.replicas
+    return layout.pipeline_parallel_size > 1, layout.expert_parallel, copies, -layout.gpus

@@ -126,12 +126,22 @@ def _no_backend(launch: Launch, model: CacheModel, layer: CacheLayer) -> str:
     )
 
 
+ALLOW_DEPRECATED = "--allow-deprecated-quantization"
+DEPRECATED_SINCE = (0, 14, 0)
+"""The flag and the refusal that it lifts came with 0.14 (config/model.py)."""
+
+
 def shards(launch: Launch) -> Refusal | None:
     """Widths that tensor or expert parallelism can't divide, and quantised formats that vLLM refuses."""
     try:
         found = rank_weights(launch).refusals
     except ConfigError:
         return None
+    if found and ALLOW_DEPRECATED in found[0]:
+        if launch.rules.number < DEPRECATED_SINCE or ALLOW_DEPRECATED in launch.config.extra_args:
+            return None
+        allowed = (*launch.config.extra_args, ALLOW_DEPRECATED)
+        return Refusal("unsupported", found[0], (("extra_args", allowed),))
     if not found:
         return None
     halves = launch.tp // 2

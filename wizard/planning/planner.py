@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from pydantic import ValidationError
-
+from wizard.errors import WizardError
 from wizard.models.cache_layers import cache_model
 from wizard.models.metadata import ModelMetadata
 from wizard.models.tree import parameter_count
-from wizard.planning.fixes import Changes, applied_to_config, find_fixes, options
-from wizard.planning.launch import quantization_method
-from wizard.planning.memory import evaluate
+from wizard.planning.changes import Changes
+from wizard.planning.fixes import Outcome, command_fixes, plan_fixes
+from wizard.planning.gates import Refusal
+from wizard.planning.launch import quantization_method, resolve
+from wizard.planning.memory import decisive_gpu, evaluate, refused_report
 from wizard.planning.perf import estimate_performance
-from wizard.planning.recommend import generate_recommendations, nvlink_present
+from wizard.planning.recommend import choose
+from wizard.planning.situation import nvlink_present, situation
 from wizard.schemas.inputs import (
     HardwareInput,
     Interconnect,
@@ -25,6 +26,7 @@ from wizard.schemas.inputs import (
     WorkloadInput,
 )
 from wizard.schemas.outputs import (
+    Estimate,
     FeasibilityReport,
     Fix,
     GPUInfo,
@@ -60,53 +62,31 @@ def plan(
     """The recommended plan for `request` on `gpus` (those of one node).
 
     Without `surroundings` only config, verdict and forecast are computed, which is what one key press
-    asks for; with them, fixes are searched as well. Raises nothing for a valid request.
+    asks for; with them, fixes are searched as well. Total: every valid request gets a plan; extra flags
+    that the version refuses make one that won't start.
     """
     chosen = version or request.policy.vllm_version or NEWEST_KNOWN
-    config = generate_recommendations(request, metadata, gpus, version=chosen)
-    nvlink = nvlink_present(request, gpus)
-    feasibility = evaluate(
-        config,
-        metadata,
-        gpus,
-        version=chosen,
-        workload=request.workload,
-        policy=request.policy,
-        nvlink=nvlink,
-    )
+    try:
+        of = situation(request, metadata, gpus, version=chosen)
+    except WizardError as error:
+        return _refused_flags(request, metadata, gpus, chosen, error)
+    choice = choose(of)
     result = Plan(
         vllm_version=chosen,
         model=summarise(metadata),
         nodes=request.hardware.nodes,
         gpus=tuple(gpus),
-        config=config,
-        feasibility=feasibility,
-        performance=_performance(config, feasibility, metadata, gpus, request, chosen),
-        warnings=_warnings(metadata, gpus, chosen),
+        config=choice.config,
+        feasibility=choice.report,
+        performance=choice.performance,
+        replicas=choice.layout.replicas,
+        warnings=(*_warnings(metadata, gpus, chosen), *_slo_warnings(of.request, choice.performance)),
     )
-    if surroundings is None or feasibility.verdict == "fits":
+    if surroundings is None:
         return result
-
-    def evaluate_changes(changes: Changes) -> FeasibilityReport | None:
-        changed = changed_request(request, changes)
-        if changed is None:
-            return None
-        other = surroundings.siblings.get(changed.model.model, metadata)
-        machine = changed_gpus(gpus, changes, surroundings.machines)
-        settings = generate_recommendations(changed, other, machine, version=chosen)
-        return evaluate(
-            settings,
-            other,
-            machine,
-            version=chosen,
-            workload=changed.workload,
-            policy=changed.policy,
-            nvlink=nvlink_present(changed, machine),
-        )
-
-    return replace(
-        result, fixes=_fixes(config, feasibility, metadata, gpus, request, surroundings, evaluate_changes)
-    )
+    before = Outcome(choice.config, choice.report, choice.layout.replicas)
+    fixes = plan_fixes(request, of, before, surroundings.siblings, surroundings.machines)
+    return replace(result, fixes=fixes)
 
 
 def check(
@@ -139,23 +119,19 @@ def check(
         performance=_performance(config, feasibility, metadata, gpus, request, chosen),
         warnings=_warnings(metadata, gpus, chosen),
     )
-    if feasibility.verdict == "fits":
-        return result
-
-    def evaluate_changes(changes: Changes) -> FeasibilityReport | None:
-        changed = applied_to_config(config, changes)
-        return evaluate(
-            changed,
-            surroundings.siblings.get(changed.model, metadata),
-            changed_gpus(gpus, changes, surroundings.machines),
-            version=chosen,
-            workload=workload,
-            nvlink=nvlink,
-        )
-
-    return replace(
-        result, fixes=_fixes(config, feasibility, metadata, gpus, request, surroundings, evaluate_changes)
+    fixes = command_fixes(
+        config,
+        feasibility,
+        metadata,
+        gpus,
+        request,
+        surroundings.siblings,
+        surroundings.machines,
+        version=chosen,
+        nvlink=nvlink,
+        workload=workload,
     )
+    return replace(result, fixes=fixes)
 
 
 def run_plan(
@@ -188,30 +164,6 @@ def run_plan(
     return plan(request, metadata, gpus, surroundings=surroundings)
 
 
-def changed_request(request: PlanRequest, changes: Changes) -> PlanRequest | None:
-    """`request` with the changes applied together; None where a value is not allowed."""
-    changed = request
-    try:
-        for path, value in changes:
-            changed = changed.with_value(path, value)
-    except ValidationError:
-        return None
-    return changed
-
-
-def changed_gpus(
-    gpus: Sequence[GPUInfo], changes: Changes, machines: Sequence[GPUInfo] = ()
-) -> Sequence[GPUInfo]:
-    """The GPUs of one node after the changes: another card, another count."""
-    values: Mapping[str, Any] = dict(changes)
-    chosen = list(gpus)
-    if name := values.get("hardware.gpu"):
-        chosen = [machine for machine in machines if machine.name == name] or chosen
-    if count := values.get("hardware.gpus"):
-        chosen = (chosen * count)[:count] if len(set(chosen)) == 1 else [chosen[0]] * count
-    return chosen
-
-
 def summarise(metadata: ModelMetadata) -> ModelSummary:
     """The model as the plan saw it."""
     return ModelSummary(
@@ -219,7 +171,7 @@ def summarise(metadata: ModelMetadata) -> ModelSummary:
         revision=metadata.revision,
         source=metadata.source,
         architecture=metadata.architecture,
-        params=parameter_count(metadata),
+        params=metadata.params_override or parameter_count(metadata),
         attention=attention_kind(metadata),
         max_position_embeddings=metadata.max_position_embeddings,
         quantization=quantization_method(metadata.quantization_config),
@@ -283,25 +235,53 @@ def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) ->
     return tuple(warnings)
 
 
-def _fixes(
-    config: VLLMConfig,
-    feasibility: FeasibilityReport,
-    metadata: ModelMetadata,
-    gpus: Sequence[GPUInfo],
-    request: PlanRequest,
-    surroundings: Surroundings,
-    evaluate_changes: Callable[[Changes], FeasibilityReport | None],
-) -> tuple[Fix, ...]:
-    candidates = list(
-        options(
-            config,
-            feasibility,
-            metadata,
-            gpus,
-            request.hardware,
-            request.policy,
-            tuple(surroundings.siblings),
-            surroundings.machines,
+def _slo_warnings(request: PlanRequest, speed: PerfEstimate | None) -> tuple[str, ...]:
+    """Limits that the forecast says will be missed, or may be."""
+    if speed is None:
+        return ()
+    policy, workload = request.policy, request.workload
+    last = Estimate(
+        *(
+            getattr(speed.ttft_ms, part) + getattr(speed.tpot_ms, part) * (workload.gen_tokens - 1)
+            for part in ("low", "mid", "high")
         )
     )
-    return find_fixes(candidates, evaluate_changes, feasibility)
+    limits = (
+        ("Time to first token", speed.ttft_ms, policy.max_ttft_ms),
+        ("Time per token", speed.tpot_ms, policy.max_tpot_ms),
+        ("Time to the last token", last, workload.target_latency_ms),
+    )
+    found = []
+    for name, expected, limit in limits:
+        if limit is None or expected.high <= limit:
+            continue
+        how = "is expected above" if expected.mid > limit else "may exceed"
+        found.append(f"{name} {how} your {limit:,.0f} ms: {expected.low:,.0f} to {expected.high:,.0f} ms.")
+    return tuple(found)
+
+
+def _refused_flags(
+    request: PlanRequest,
+    metadata: ModelMetadata,
+    gpus: Sequence[GPUInfo],
+    version: str,
+    error: WizardError,
+) -> Plan:
+    """The plan of a request whose extra flags this version refuses: it says so, and offers to drop them."""
+    plain = request.with_value("policy.extra_args", ())
+    choice = choose(situation(plain, metadata, gpus, version=version))
+    config = choice.config.model_copy(update={"extra_args": request.policy.extra_args})
+    launch = resolve(config, metadata, decisive_gpu(gpus), version=version, gpus_per_node=len(gpus))
+    change: Changes = (("policy.extra_args", ()),)
+    fix = Fix("without the extra flags", change, "planned without them", choice.report.verdict)
+    return Plan(
+        vllm_version=version,
+        model=summarise(metadata),
+        nodes=request.hardware.nodes,
+        gpus=tuple(gpus),
+        config=config,
+        feasibility=refused_report(launch, Refusal("invalid_config", str(error))),
+        performance=None,
+        fixes=(fix,) if choice.report.verdict != "wont_start" else (),
+        warnings=_warnings(metadata, gpus, version),
+    )

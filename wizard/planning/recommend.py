@@ -1,22 +1,17 @@
-"""The recommended settings: layouts compared, the seed's rules applied, concessions made one at a time."""
+"""The recommended settings: layouts compared by what they would serve, the seed's rules filling in the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from wizard.models.metadata import ModelMetadata
-from wizard.planning.gates import refusal
-from wizard.planning.kv_cache import kv_layout, kv_report
-from wizard.planning.launch import quantization_method, resolve
 from wizard.planning.layouts import Layout, divides_heads, layouts
-from wizard.planning.memory import evaluate
-from wizard.planning.non_torch import context_bytes
-from wizard.planning.perf import estimate_performance
-from wizard.planning.terms import terms
+from wizard.planning.settings import Attempt, first_attempt, with_concessions
+from wizard.planning.situation import Situation, nvlink_present, situation
+from wizard.planning.terms import weights_bytes
 from wizard.planning.values import (
-    MINIMUM_BATCHED_TOKENS,
     _recommend_gpu_memory_utilization,
     _recommend_kv_cache_dtype,
     _recommend_max_batched_tokens,
@@ -25,10 +20,42 @@ from wizard.planning.values import (
     _recommend_quantization,
     _recommend_tensor_parallel,
 )
-from wizard.planning.weights import rank_weights
-from wizard.schemas.inputs import BatchingMode, Interconnect, PlanRequest
+from wizard.schemas.inputs import BatchingMode, PlanRequest
 from wizard.schemas.outputs import FeasibilityReport, GPUInfo, PerfEstimate, VLLMConfig
-from wizard.vllm.versions import NEWEST_KNOWN, rules
+
+__all__ = [
+    "Choice",
+    "_recommend_gpu_memory_utilization",
+    "_recommend_kv_cache_dtype",
+    "_recommend_max_batched_tokens",
+    "_recommend_max_model_len",
+    "_recommend_max_num_seqs",
+    "_recommend_quantization",
+    "_recommend_tensor_parallel",
+    "choose",
+    "generate_recommendations",
+    "nvlink_present",
+]
+
+AMPLE_LENGTH = 8192
+"""Tokens of context that a plan should hold where the user named none, or four of its requests."""
+
+GOALS = {
+    BatchingMode.THROUGHPUT: "the most tokens/s",
+    BatchingMode.LATENCY: "the fastest answers",
+    BatchingMode.BALANCED: "the most tokens/s for the wait",
+}
+"""What each mode compares plans by."""
+
+SAME_SPEED = 1.03
+"""Plans within 3 % of each other are as fast: the plainer one is taken."""
+
+HANDICAPS = {"servers": 0.8, "stages": 0.95, "experts": 0.9, "engines": 0.97, "network": 0.6}
+"""What a plan's merit counts for where it is harder to run: separate servers need a router and split what
+prefixes share; experts over the network of several machines are a project of their own. Chosen, not measured."""
+
+FULL_SEARCH = 3
+"""Layouts for which concessions are tried where none fits as it is: those with most room for a cache."""
 
 
 def generate_recommendations(
@@ -43,301 +70,259 @@ def generate_recommendations(
 
     `vram_total_bytes` is kept from the seed, which pooled the memory of all GPUs; vLLM never pools, so
     every figure here is per GPU and the argument only caps them (total / number of GPUs).
-    Layouts are compared by what they would serve; the seed's rules fill in the rest. Where nothing
-    starts, the plan that comes closest is returned and its verdict says what is short.
+    Where nothing starts, the plan that comes closest is returned and its verdict says what is short.
     """
-    gpus = _capped(gpus, vram_total_bytes)
-    chosen_version = version or request.policy.vllm_version or NEWEST_KNOWN
-    candidates = [
-        build_candidate(request, metadata, gpus, layout, chosen_version)
-        for layout in layouts(metadata, len(gpus), request.hardware)
-    ]
-    if not candidates:
-        sizes = Layout(request.hardware.tensor_parallel_size or 1)
-        candidates = [build_candidate(request, metadata, gpus, sizes, chosen_version)]
-    best = max(candidates, key=lambda candidate: candidate.score(request))
-    return _with_rule_of_thumb(request, metadata, gpus, best.config, chosen_version)
-
-
-def _with_rule_of_thumb(
-    request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo], config: VLLMConfig, version: str
-) -> VLLMConfig:
-    """`config`, with the seed's choice of tensor parallel size named where the comparison chose another."""
-    gpu = min(gpus, key=lambda item: item.memory_total_bytes)
-    single = config.model_copy(update={"tensor_parallel_size": 1, "pipeline_parallel_size": 1})
-    weights = rank_weights(resolve(single, metadata, gpu, version=version)).loaded_bytes
-    seed, why = _recommend_tensor_parallel(
-        len(gpus),
-        weights,
-        gpu.memory_total_bytes,
-        request.hardware.tensor_parallel_size,
-        divides=lambda tp: divides_heads(metadata, tp),
-    )
-    explanation = config.explanations.get("tensor_parallel_size", "")
-    if seed == config.tensor_parallel_size or "You chose" in explanation:
-        return config
-    explanation = f"{explanation} The rule of thumb would be {seed} ({why[0].lower()}{why[1:].rstrip('.')})."
-    return config.model_copy(
-        update={"explanations": {**config.explanations, "tensor_parallel_size": explanation}}
-    )
-
-
-_VERDICT_RANK = {"fits": 2, "tight": 1, "wont_start": 0}
+    return choose(situation(request, metadata, _capped(gpus, vram_total_bytes), version=version)).config
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """One layout with its best settings, evaluated."""
+class Choice:
+    """The layout and settings that serve a request best, with verdict and forecast."""
 
+    layout: Layout
     config: VLLMConfig
     report: FeasibilityReport
-    performance: PerfEstimate
-
-    def score(self, request: PlanRequest) -> tuple[float, ...]:
-        """Larger is better: verdict first, then the SLOs, then what the mode asks for."""
-        speed = self.performance
-        workload, policy = request.workload, request.policy
-        slo = (policy.max_ttft_ms is None or speed.ttft_ms.mid <= policy.max_ttft_ms) and (
-            policy.max_tpot_ms is None or speed.tpot_ms.mid <= policy.max_tpot_ms
-        )
-        latency_ms = speed.ttft_ms.mid + speed.tpot_ms.mid * workload.gen_tokens
-        rate = speed.output_tokens_per_s.mid
-        merit = {
-            BatchingMode.THROUGHPUT: rate,
-            BatchingMode.LATENCY: -latency_ms,
-            BatchingMode.BALANCED: rate / max(latency_ms, 1e-6),
-        }[workload.batching_mode]
-        held = min(self.report.concurrency_at_workload, workload.concurrency)
-        return (_VERDICT_RANK[self.report.verdict], float(slo), 0.0 if slo else held, merit)
+    performance: PerfEstimate | None
+    """None where it won't start."""
 
 
-def nvlink_present(request: PlanRequest, gpus: Sequence[GPUInfo]) -> bool:
-    """Whether GPUs of a node are linked by NVLink: as told, as detected, else as the card is sold."""
-    if request.hardware.interconnect is not Interconnect.UNKNOWN:
-        return request.hardware.interconnect is Interconnect.NVLINK
-    return all(
-        bool(gpu.nvlink_count) if gpu.nvlink_count is not None else bool(gpu.nvlink_gb_s) for gpu in gpus
-    )
+def choose(of: Situation) -> Choice:
+    """Every layout worth a look, judged; concessions only where none fits as it is."""
+    attempts = [first_attempt(of, layout) for layout in _candidates(of)]
+    if not any(_settles(of, attempt) for attempt in attempts):
+        attempts += [first_attempt(of, layout) for layout in _candidates(of, staged=True)]
+    if not any(attempt.fits for attempt in attempts):
+        attempts.sort(key=_closeness, reverse=True)
+        attempts[:FULL_SEARCH] = [with_concessions(of, each) for each in attempts[:FULL_SEARCH]]
+    ranked = sorted((_Ranked.of(of, attempt) for attempt in attempts), key=_Ranked.order, reverse=True)
+    best = ranked[0]
+    config = _explained(of, best, ranked[1:])
+    return Choice(best.attempt.layout, config, best.attempt.report, best.performance)
 
 
-def build_candidate(
-    request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo], layout: Layout, version: str
-) -> Candidate:
-    """The best settings for one layout: the seed's rules, then one concession at a time until it fits.
+def _candidates(of: Situation, *, staged: bool = False) -> list[Layout]:
+    """Layouts that could hold the weights; those that can't stand in where none can.
 
-    Concessions come in the order of what they cost the user: a smaller step, a little less memory use,
-    an 8-bit cache, no CUDA graphs, 8-bit weights.
+    `staged`: the pipeline stages within a node, which only serve where tensor parallelism falls short.
     """
-    nvlink = nvlink_present(request, gpus)
-    base = _base_config(request, metadata, gpus, layout, version)
-    best: tuple[VLLMConfig, FeasibilityReport] | None = None
-    for changes, why in _concessions(request, metadata, gpus, base, version, nvlink):
-        if best is not None and "quantization" not in changes and _too_heavy(best[1]):
-            continue
-        config = base.model_copy(update=changes)
-        config = _with_context(request, metadata, gpus, config, version, nvlink)
-        config = config.model_copy(update={"explanations": {**config.explanations, **why}})
-        report = evaluate(
-            config,
-            metadata,
-            gpus,
-            version=version,
-            workload=request.workload,
-            policy=request.policy,
-            nvlink=nvlink,
-        )
-        if best is None or _VERDICT_RANK[report.verdict] > _VERDICT_RANK[best[1].verdict]:
-            best = (config, report)
-        if report.verdict == "fits" or report.cause in {"invalid_config", "unsupported", "free_memory"}:
-            break
-    assert best is not None  # the first concession is none at all
-    config, report = best
-    performance = estimate_performance(
-        metadata,
-        gpus,
-        config,
-        request.workload,
-        kv_tokens=report.kv_cache.tokens,
-        max_concurrency=report.concurrency_at_workload,
-        version=version,
-        interconnect=Interconnect.NVLINK if nvlink else Interconnect.PCIE,
-        nodes=request.hardware.nodes,
+    hardware = of.request.hardware
+    forced = of.fields.get("enable_expert_parallel")
+    found = layouts(
+        of.metadata,
+        len(of.gpus),
+        hardware,
+        expert_parallel=forced if isinstance(forced, bool) else None,
+        engines=of.request.workload.concurrency,
     )
-    return Candidate(config, report, performance)
+    if not found:
+        pp, dp = hardware.pipeline_parallel_size or 1, hardware.data_parallel_size or 1
+        found = [Layout(hardware.tensor_parallel_size or 1, pp, dp)]
+    plain = [each for each in found if not _staged(of, each)]
+    if staged:
+        chosen = [each for each in found if each not in plain]
+        return [each for each in chosen if _weighs(of, each) < of.gpu.memory_total_bytes] if plain else []
+    chosen = plain or found
+    holding = [each for each in chosen if _weighs(of, each) < of.gpu.memory_total_bytes]
+    return holding or sorted(chosen, key=lambda each: _weighs(of, each))[:2]
 
 
-def _too_heavy(report: FeasibilityReport) -> bool:
-    """The weights alone exceed the budget: no setting but lighter weights can help."""
-    return report.per_gpu.weights_bytes >= report.per_gpu.requested_bytes
+def _staged(of: Situation, layout: Layout) -> bool:
+    """Pipeline stages inside a node, where the user didn't ask for them."""
+    hardware = of.request.hardware
+    if hardware.pipeline_parallel_size is not None or layout.pipeline_parallel_size == 1:
+        return False
+    return layout.pipeline_parallel_size != hardware.nodes
 
 
-def _base_config(
-    request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo], layout: Layout, version: str
-) -> VLLMConfig:
-    """The settings that the seed's rules give before memory is looked at."""
-    model, hardware, workload, policy = request.model, request.hardware, request.workload, request.policy
-    gpu = min(gpus, key=lambda item: item.memory_total_bytes)
-    engines = layout.data_parallel_size
-    concurrency = -(-workload.concurrency // engines)
-    seqs, why_seqs = _recommend_max_num_seqs(concurrency, workload.batching_mode)
-    if policy.max_num_seqs is not None:
-        seqs, why_seqs = policy.max_num_seqs, f"You chose {policy.max_num_seqs}."
-    tokens, why_tokens = _recommend_max_batched_tokens(
-        workload.prompt_tokens,
-        workload.gen_tokens,
-        concurrency,
-        workload.batching_mode,
-        gpu.memory_total_bytes,
-        seqs,
-    )
-    if policy.max_num_batched_tokens is not None:
-        tokens, why_tokens = policy.max_num_batched_tokens, f"You chose {policy.max_num_batched_tokens:,}."
+def _weighs(of: Situation, layout: Layout) -> int:
+    """Bytes of weights per GPU, as stored."""
     config = VLLMConfig(
-        model=model.model,
-        revision=model.revision or metadata.revision,
-        tokenizer=model.tokenizer,
+        model=of.request.model.model,
         tensor_parallel_size=layout.tensor_parallel_size,
         pipeline_parallel_size=layout.pipeline_parallel_size,
         data_parallel_size=layout.data_parallel_size,
-        nnodes=hardware.nodes if layout.gpus > len(gpus) else 1,
-        dtype=model.dtype.value,
-        quantization=model.quantization,
-        kv_cache_dtype=None if model.kv_cache_dtype == "auto" else model.kv_cache_dtype,
-        max_num_seqs=seqs,
-        max_num_batched_tokens=tokens,
-        enforce_eager=policy.enforce_eager or None,
-        trust_remote_code=model.trust_remote_code or None,
-        extra_args=policy.extra_args,
+        enable_expert_parallel=layout.expert_parallel,
+        dtype=of.request.model.dtype.value,
+        quantization=of.request.model.quantization,
     )
-    launch = resolve(config, metadata, gpu, version=version, gpus_per_node=len(gpus))
-    utilization, why_utilization = _recommend_gpu_memory_utilization(
-        replace(gpu, memory_used_bytes=max(item.memory_used_bytes for item in gpus)),
-        launch.rules.default_gpu_memory_utilization,
-        policy.gpu_memory_utilization,
-        context_bytes=context_bytes(launch),
-    )
-    explanations = {
-        "tensor_parallel_size": _why_layout(request, metadata, gpus, layout),
-        "gpu_memory_utilization": why_utilization,
-        "max_num_seqs": why_seqs,
-        "max_num_batched_tokens": why_tokens,
-        "dtype": f"{launch.dtype}, by vLLM's rule for this checkpoint and GPU."
-        if model.dtype.value == "auto"
-        else f"You chose {model.dtype.value}.",
-    }
-    return config.model_copy(update={"gpu_memory_utilization": utilization, "explanations": explanations})
+    return weights_bytes(of.launch(config))
 
 
-def _why_layout(
-    request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo], layout: Layout
-) -> str:
-    if request.hardware.tensor_parallel_size is not None:
-        return f"You chose {layout.tensor_parallel_size}."
-    if len(gpus) * request.hardware.nodes == 1:
-        return "One GPU needs no sharding."
-    parts = f"{layout.tensor_parallel_size} GPUs share every layer"
-    if layout.pipeline_parallel_size > 1:
-        parts += f", in {layout.pipeline_parallel_size} pipeline stages"
-    if layout.data_parallel_size > 1:
-        parts += f", {layout.data_parallel_size} replicas"
+def _settles(of: Situation, attempt: Attempt) -> bool:
+    """No layout with stages need be looked at: this one fits, is roomy, leaves no GPU idle, and is linked."""
+    total = len(of.gpus) * of.request.hardware.nodes
+    idle = attempt.layout.gpus < min(total, of.request.workload.concurrency)
+    return attempt.fits and _ample(of, attempt) and not idle and of.nvlink
+
+
+def _ample(of: Situation, attempt: Attempt) -> bool:
+    wanted = min(of.wanted_length, max(AMPLE_LENGTH, 4 * of.needed_length))
+    return attempt.report.max_model_len >= wanted
+
+
+def _closeness(attempt: Attempt) -> tuple[bool, bool, float, int]:
+    """Nearer to fitting: more of the request is met, then more room for a cache."""
     return (
-        f"{parts}: best for {request.workload.batching_mode.value} of the ways that divide "
-        f"{metadata.num_attention_heads} heads over {len(gpus) * request.hardware.nodes} GPUs."
+        not attempt.refused,
+        attempt.reaches,
+        attempt.held,
+        attempt.report.per_gpu.kv_cache_available_low_bytes,
     )
 
 
-def _concessions(
-    request: PlanRequest,
-    metadata: ModelMetadata,
-    gpus: Sequence[GPUInfo],
-    base: VLLMConfig,
-    version: str,
-    nvlink: bool,
-) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
-    """What to give up next, with the explanation of each value given up."""
-    yield {}, {}
-    policy, model = request.policy, request.model
-    gpu = min(gpus, key=lambda item: item.memory_total_bytes)
-    changes: dict[str, Any] = {}
-    why: dict[str, str] = {}
-    if policy.max_num_batched_tokens is None and (base.max_num_batched_tokens or 0) > MINIMUM_BATCHED_TOKENS:
-        changes["max_num_batched_tokens"] = max(MINIMUM_BATCHED_TOKENS, base.max_num_seqs or 1)
-        why["max_num_batched_tokens"] = "Lowered: a smaller step leaves more memory for the cache."
-        yield dict(changes), dict(why)
-    if policy.gpu_memory_utilization is None and base.gpu_memory_utilization is not None:
-        lowered = round(base.gpu_memory_utilization - 0.04, 2)
-        yield (
-            {**changes, "gpu_memory_utilization": lowered},
-            {**why, "gpu_memory_utilization": "Lowered: graphs and workspaces need room outside the budget."},
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """An attempt with its forecast and place."""
+
+    attempt: Attempt
+    performance: PerfEstimate | None
+    order_key: tuple[float, ...]
+    merit: float
+
+    def order(self) -> tuple[float, ...]:
+        return self.order_key
+
+    @classmethod
+    def of(cls, of: Situation, attempt: Attempt) -> _Ranked:
+        """Verdict first, then SLOs, precision kept, room, and what the mode asks for; the plainest of equals."""
+        layout = attempt.layout
+        if not attempt.starts:
+            part = attempt.report.per_gpu
+            return cls(
+                attempt,
+                None,
+                (0.0, not attempt.refused, part.kv_cache_available_low_bytes, -layout.gpus),
+                0.0,
+            )
+        speed = of.performance(attempt.config, attempt.report, layout)
+        merit = _merit(of, speed)
+        verdict = 2.0 if attempt.fits else 1.0
+        key = (
+            verdict,
+            attempt.reaches,
+            -math.ceil(10 * math.log(slo_miss(of.request, speed))),
+            -attempt.quality_given_up,
+            _ample(of, attempt),
+            round(attempt.held, 1),
+            round(math.log(max(merit * _handicap(layout, len(of.gpus)), 1e-12)) / math.log(SAME_SPEED)),
+            -layout.gpus,
         )
-    pressure = _kv_pressure(request, metadata, gpus, base, version, nvlink)
-    dtype, why_dtype = _recommend_kv_cache_dtype(
-        model.kv_cache_dtype, pressure, gpu.compute_capability, allowed=policy.allow_fp8_kv
+        return cls(attempt, speed, key, merit)
+
+
+def _handicap(layout: Layout, gpus_per_node: int) -> float:
+    """1.0 for one engine that shares every layer."""
+    found = 1.0
+    if layout.replicas > 1:
+        found *= HANDICAPS["servers"]
+    if layout.pipeline_parallel_size > 1:
+        found *= HANDICAPS["stages"]
+    if layout.expert_parallel:
+        found *= HANDICAPS["experts"] if layout.engine_gpus <= gpus_per_node else HANDICAPS["network"]
+    elif layout.data_parallel_size > 1:
+        found *= HANDICAPS["engines"]
+    return found
+
+
+def _merit(of: Situation, speed: PerfEstimate) -> float:
+    """What the mode asks for, larger is better: tokens per second, short answers, or the product of both."""
+    workload = of.request.workload
+    latency_ms = max(end_to_end_ms(of.request, speed), 1e-6)
+    rate = speed.output_tokens_per_s.mid
+    return {
+        BatchingMode.THROUGHPUT: rate,
+        BatchingMode.LATENCY: 1 / latency_ms,
+        BatchingMode.BALANCED: rate / latency_ms,
+    }[workload.batching_mode]
+
+
+def end_to_end_ms(request: PlanRequest, speed: PerfEstimate) -> float:
+    """From sending a request of the workload to its last token, milliseconds."""
+    return speed.ttft_ms.mid + speed.tpot_ms.mid * (request.workload.gen_tokens - 1)
+
+
+def slo_miss(request: PlanRequest, speed: PerfEstimate) -> float:
+    """Expected time over the limit, of the limit missed most; 1.0 where all are kept."""
+    asked = (
+        (speed.ttft_ms.mid, request.policy.max_ttft_ms),
+        (speed.tpot_ms.mid, request.policy.max_tpot_ms),
+        (end_to_end_ms(request, speed), request.workload.target_latency_ms),
     )
-    if dtype is not None and model.kv_cache_dtype == "auto":
-        changes["kv_cache_dtype"] = dtype
-        why["kv_cache_dtype"] = why_dtype
-        yield dict(changes), dict(why)
-    if not policy.enforce_eager:
-        yield (
-            {**changes, "enforce_eager": True},
-            {**why, "enforce_eager": "CUDA graphs are given up for their memory; decoding gets slower."},
+    return max([1.0, *(expected / limit for expected, limit in asked if limit is not None)])
+
+
+def _explained(of: Situation, best: _Ranked, others: Sequence[_Ranked]) -> VLLMConfig:
+    """The config with the reasons of its layout: what it was compared with, and the seed's rule of thumb."""
+    layout, config = best.attempt.layout, best.attempt.config
+    why = {"tensor_parallel_size": _why_layout(of, best, others) + _rule_of_thumb(of, layout)}
+    if layout.pipeline_parallel_size > 1:
+        why["pipeline_parallel_size"] = _why_stages(of, layout)
+    if layout.data_parallel_size > 1:
+        each = -(-of.request.workload.concurrency // layout.data_parallel_size)
+        why["data_parallel_size"] = (
+            f"{layout.data_parallel_size} engines behind one address, each with {each:,} of the "
+            f"{of.request.workload.concurrency:,} requests at once."
         )
-    quantization, why_quantization = _recommend_quantization(
-        model.quantization,
-        False,
-        checkpoint_method=quantization_method(metadata.quantization_config),
-        capability=gpu.compute_capability,
-        allowed=policy.allow_quantized,
-        rules=rules(version),
+    if layout.expert_parallel:
+        why["enable_expert_parallel"] = (
+            "Experts stay whole on a GPU and tokens travel to them, so that every engine keeps its own cache."
+            if layout.data_parallel_size > 1
+            else "Experts stay whole on a GPU: a slice of each on every GPU would be too thin."
+        )
+    return config.model_copy(update={"explanations": {**why, **config.explanations}})
+
+
+def _why_layout(of: Situation, best: _Ranked, others: Sequence[_Ranked]) -> str:
+    hardware = of.request.hardware
+    layout = best.attempt.layout
+    if hardware.tensor_parallel_size is not None:
+        return f"You chose {layout.tensor_parallel_size}."
+    gpus = len(of.gpus) * hardware.nodes
+    if gpus == 1:
+        return "One GPU needs no sharding."
+    words = layout.words[0].upper() + layout.words[1:]
+    if layout.gpus < gpus:
+        free = gpus - layout.gpus
+        words += f" ({free} of {gpus} GPUs {'stays' if free == 1 else 'stay'} free)"
+    if not best.attempt.starts:
+        return f"{words}: the closest of the ways to spread the model that vLLM takes."
+    rivals = [each for each in others if each.order_key[:4] == best.order_key[:4] and each.merit > 0]
+    if rivals:
+        rival = max(rivals, key=lambda each: each.merit)
+        share = rival.merit / best.merit - 1
+        other = rival.attempt.layout.words
+        if share > 0:
+            return f"{words}: {other} would score {share:.0%} higher, too little for the trouble."
+        goal = GOALS[of.request.workload.batching_mode]
+        return f"{words}: {goal}; next comes {other}, {-share:.0%} lower."
+    if others:
+        return f"{words}: no other way to spread the model meets as much of the request."
+    return f"{words}: the only way to spread the model that vLLM takes here."
+
+
+def _why_stages(of: Situation, layout: Layout) -> str:
+    nodes = of.request.hardware.nodes
+    if layout.pipeline_parallel_size == nodes:
+        return "One stage a node: stages pass on little, which a network carries."
+    if not of.nvlink:
+        return "Stages pass on little, which PCIe carries better than tensor parallelism's sums."
+    return "Stages hold different layers, so that weights and cache use every GPU."
+
+
+def _rule_of_thumb(of: Situation, layout: Layout) -> str:
+    """The seed's choice of tensor parallel size, where the comparison chose another."""
+    hardware = of.request.hardware
+    if hardware.tensor_parallel_size is not None or len(of.gpus) == 1:
+        return ""
+    seed, why = _recommend_tensor_parallel(
+        len(of.gpus),
+        _weighs(of, Layout(1)),
+        of.gpu.memory_total_bytes,
+        divides=lambda tp: divides_heads(of.metadata, tp),
     )
-    if quantization is not None and model.quantization is None:
-        why["quantization"] = why_quantization
-        for extra in ({}, changes, {**changes, "enforce_eager": True}):
-            yield {**extra, "quantization": quantization}, dict(why)
-
-
-def _kv_pressure(
-    request: PlanRequest,
-    metadata: ModelMetadata,
-    gpus: Sequence[GPUInfo],
-    config: VLLMConfig,
-    version: str,
-    nvlink: bool,
-) -> float:
-    """The workload's cache as a share of the memory budget, per GPU."""
-    gpu = min(gpus, key=lambda item: item.memory_total_bytes)
-    launch = resolve(config, metadata, gpu, version=version, nvlink=nvlink, gpus_per_node=len(gpus))
-    layout = kv_layout(launch)
-    workload = request.workload
-    concurrency = -(-workload.concurrency // launch.dp)
-    each = (workload.prompt_tokens + workload.gen_tokens) * layout.bytes_per_token
-    demand = concurrency * (each + layout.state_bytes_per_request)
-    return demand / (gpu.memory_total_bytes * launch.gpu_memory_utilization)
-
-
-def _with_context(
-    request: PlanRequest,
-    metadata: ModelMetadata,
-    gpus: Sequence[GPUInfo],
-    config: VLLMConfig,
-    version: str,
-    nvlink: bool,
-) -> VLLMConfig:
-    """`config` with the length that its own cache can hold."""
-    gpu = min(gpus, key=lambda item: item.memory_total_bytes)
-    wanted = request.model.max_model_len
-    model_max = metadata.max_position_embeddings
-    full = config.model_copy(update={"max_model_len": min(wanted or model_max, model_max)})
-    launch = resolve(full, metadata, gpu, version=version, nvlink=nvlink, gpus_per_node=len(gpus))
-    if refusal(launch) is not None:
-        length, why = wanted or model_max, "Not looked at: vLLM refuses the rest of the settings."
-    else:
-        low = terms(launch, request.policy).kv_low_bytes
-        available = kv_report(launch, low).estimated_max_model_len if low > 0 else 0
-        length, why = _recommend_max_model_len(wanted, model_max, available)
-    explanations = {**config.explanations, "max_model_len": why}
-    return config.model_copy(update={"max_model_len": length, "explanations": explanations})
+    if seed == layout.tensor_parallel_size:
+        return ""
+    return f" The rule of thumb would be {seed} ({why[0].lower()}{why[1:].rstrip('.')})."
 
 
 def _capped(gpus: Sequence[GPUInfo], vram_total_bytes: int | None) -> Sequence[GPUInfo]:

@@ -6,6 +6,7 @@ function does that and its docstring says what was naive. `recommend` puts them 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from wizard.schemas.inputs import BatchingMode
@@ -18,11 +19,25 @@ WEIGHTS_SHARE_LIMIT = 0.70
 CONSUMER_UTILIZATION = 0.88
 """On cards that also drive a desktop (seed rule): 3 GiB of a 24 GiB card for context and display."""
 
+LEAST_UTILIZATION = 0.05
+
+ROUNDING_SHARE = 0.005
+"""Kept clear where the free memory decides: half of the last decimal."""
+
+CROWDED_SHARE = 0.02
+"""Memory in use above which other processes are named as the reason: a bare driver holds less."""
+
 KV_PRESSURE_LIMIT = 0.40
-"""KV demand above this share of the budget asks for an 8-bit cache (seed rule)."""
+"""KV demand above this share of what the cache may have asks for an 8-bit cache (seed rule)."""
 
 MINIMUM_BATCHED_TOKENS = 2048
 """vLLM's own smallest default; fewer tokens per step starve prefill."""
+
+CONTEXT_STEP = 1024
+"""Lengths that memory decides are rounded down to this: a round number says that it is a limit."""
+
+MOST_SEQUENCES = 1024
+"""vLLM's own largest default for --max-num-seqs (engine/arg_utils.py); more costs sampler memory per row."""
 
 SEQUENCE_BUFFERS = {BatchingMode.THROUGHPUT: 4, BatchingMode.LATENCY: 0, BatchingMode.BALANCED: 2}
 """Sequences above the wanted concurrency, by mode (seed rule)."""
@@ -66,29 +81,52 @@ def _recommend_tensor_parallel(
 
 
 def _recommend_gpu_memory_utilization(
-    gpu: GPUInfo, base_utilization: float, requested: float | None = None, *, context_bytes: int = 0
+    gpu: GPUInfo,
+    base_utilization: float,
+    requested: float | None = None,
+    *,
+    context_bytes: int = 0,
+    outside_bytes: int = 0,
+    headroom_bytes: int = 0,
 ) -> tuple[float, str]:
     """Share of the GPU's CUDA total that vLLM may use.
 
     Seed: lower on consumer cards. The seed also raised a smaller wish to 0.88; here a wish stands.
-    Better than the seed: where other processes hold memory, the value stays below what vLLM's
-    start-up check finds free (total - used - CUDA context), whatever the card.
+    Better than the seed: the value stays below what vLLM's start-up check finds free (total - used - CUDA
+    context), and leaves `outside_bytes` for what vLLM takes on top of its share. `headroom_bytes` stay
+    unused whatever the value would have been.
     """
+    total = gpu.memory_total_bytes
+    wanted = f"{headroom_bytes / GIB:.1f} GiB stay unused, as you asked"
     if requested is not None:
-        return requested, f"You chose {requested:g}."
+        if not headroom_bytes:
+            return requested, f"You chose {requested:g}."
+        return _share(requested - headroom_bytes / total), f"You chose {requested:g}, and {wanted}."
     value, why = base_utilization, f"vLLM's default, {base_utilization:g}."
     if gpu.klass in {"consumer", "laptop"} and value > CONSUMER_UTILIZATION:
         value = CONSUMER_UTILIZATION
         why = f"Below vLLM's {base_utilization:g}: a consumer card also drives a desktop."
-    total = gpu.memory_total_bytes
-    free_share = (total - gpu.memory_used_bytes - context_bytes) / total
+    if headroom_bytes:
+        value, why = value - headroom_bytes / total, f"Lowered from {value:g}: {wanted}."
+    free_share = (total - gpu.memory_used_bytes - context_bytes - outside_bytes) / total
     if value > free_share:
-        value = max(0.05, int(free_share * 100 - 0.5) / 100)
-        why = (
-            f"Lowered: other processes hold {gpu.memory_used_bytes / GIB:.1f} GiB, "
-            "and vLLM refuses to start when less than its share is free."
-        )
-    return value, why
+        value = free_share - ROUNDING_SHARE
+        if gpu.memory_used_bytes > total * CROWDED_SHARE:
+            why = (
+                f"Lowered: other processes hold {gpu.memory_used_bytes / GIB:.1f} GiB, "
+                "and vLLM refuses to start when less than its share is free."
+            )
+        else:
+            why = (
+                f"Lowered from {base_utilization:g}: graphs, workspaces and the driver need "
+                f"{(context_bytes + outside_bytes) / GIB:.1f} GiB outside vLLM's share."
+            )
+    return _share(value), why
+
+
+def _share(value: float) -> float:
+    """Two decimals, rounded down, and at least 5 %: less than that holds no model."""
+    return max(LEAST_UTILIZATION, math.floor(value * 100 + 1e-9) / 100)
 
 
 def _recommend_kv_cache_dtype(
@@ -102,13 +140,14 @@ def _recommend_kv_cache_dtype(
 
     Seed: fp8 when KV demand exceeds 40 % of the budget on GPUs that have fp8 (Hopper, Ada and later).
     The seed knew the GPUs by name and wrote `fp8_e4m3fn`, which vLLM refuses; the name is `fp8`, and
-    the compute capability (8.9) decides.
+    the compute capability (8.9) decides. The planner asks only where the model's own precision falls short.
     """
     if requested != "auto":
         return requested, f"You chose {requested}."
     if kv_cache_pressure <= KV_PRESSURE_LIMIT:
         return None, "The cache holds the workload at the model's own precision."
-    demand = f"the workload's cache takes {kv_cache_pressure:.0%} of the memory budget"
+    share = f"{kv_cache_pressure:.0%} of" if kv_cache_pressure < 10 else "many times"
+    demand = f"the workload asks for {share} the memory left for a cache"
     if not allowed:
         return None, f"Kept at the model's precision, as you asked, although {demand}."
     if capability is None or capability < (8, 9):
@@ -143,27 +182,30 @@ def _recommend_quantization(
     named = f" A quantised checkpoint exists: {siblings[0]}." if siblings else ""
     if capability is not None and capability >= (8, 9):
         method = "fp8" if rules is not None and rules.number < (0, 21) else "fp8_per_tensor"
-        return method, f"vLLM quantises to 8 bits while loading, because 16 bits don't fit.{named}"
+        return method, f"vLLM rounds weights to 8 bits while loading, because 16 bits don't fit.{named}"
     return None, f"16 bits don't fit, and this GPU can't quantise while loading.{named}"
 
 
 def _recommend_max_model_len(
-    requested: int | None, model_max: int, available_context: int
+    requested: int | None, model_max: int, available_context: int, needed: int = 0
 ) -> tuple[int, str]:
     """Longest prompt plus output, in tokens; at least 1 always.
 
     Seed: as requested, clamped to the model and to what the cache holds for one request; else the
     smaller of the two. The seed printed negative lengths where nothing fits; here the wish (or the
-    model's maximum) stands then, and the verdict says why it won't start.
+    model's maximum) stands then, and the verdict says why it won't start. Never rounded below `needed`,
+    the prompt and output of one request, where those fit.
     """
     wanted = min(requested, model_max) if requested is not None else model_max
     if available_context <= 0:
         return wanted, "No memory is left for a cache at any length."
-    if requested is not None and requested > model_max:
-        return min(wanted, available_context), f"Lowered to the model's maximum of {model_max:,}."
     if wanted > available_context:
-        value = max(1, available_context // 1024 * 1024 or available_context)
+        value = available_context // CONTEXT_STEP * CONTEXT_STEP or available_context
+        if value < needed <= available_context:
+            value = needed
         return value, f"Lowered from {wanted:,}: the cache holds {available_context:,} tokens of one request."
+    if requested is not None and requested > model_max:
+        return wanted, f"Lowered from {requested:,}: the model's maximum is {model_max:,}."
     if requested is not None:
         return wanted, f"You chose {requested:,}."
     return wanted, "The model's full length: the cache holds one such request."
@@ -173,11 +215,13 @@ def _recommend_max_num_seqs(concurrency: int, mode: BatchingMode) -> tuple[int, 
     """Requests that run at once; above it they queue.
 
     Seed: the wanted concurrency plus a buffer by mode (4, 0, 2). Kept: vLLM's own default of 256-1024
-    costs sampler memory for users that will not come.
+    costs sampler memory for users that will not come. Capped at vLLM's own largest default.
     """
     buffer = SEQUENCE_BUFFERS[mode]
     value = concurrency + buffer
-    return value, f"{concurrency} at once, as you asked" + (f", and {buffer} to spare." if buffer else ".")
+    if value > MOST_SEQUENCES:
+        return MOST_SEQUENCES, f"The most that vLLM runs at once by default, for {concurrency:,} users."
+    return value, f"{concurrency:,} at once, as you asked" + (f", and {buffer} to spare." if buffer else ".")
 
 
 def _recommend_max_batched_tokens(

@@ -1,0 +1,380 @@
+"""The best settings for one layout: the seed's rules, then as little given up as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wizard.planning.gates import refusal
+from wizard.planning.kv_cache import kv_layout, kv_report
+from wizard.planning.launch import quantization_method
+from wizard.planning.layouts import Layout
+from wizard.planning.non_torch import context_bytes, outside_budget_bytes, unseen_tenants_bytes
+from wizard.planning.situation import Situation
+from wizard.planning.values import (
+    MINIMUM_BATCHED_TOKENS,
+    _recommend_gpu_memory_utilization,
+    _recommend_kv_cache_dtype,
+    _recommend_max_batched_tokens,
+    _recommend_max_model_len,
+    _recommend_max_num_seqs,
+    _recommend_quantization,
+)
+from wizard.schemas.outputs import GIB, FeasibilityReport, VLLMConfig
+
+RAISED_UTILIZATION = 0.95
+"""As far as the share is raised on a card that nobody else uses: vLLM's default keeps 8 % of a data-centre
+card free (0.20 and later), of which launches take less than 3 (graphs, workspaces, context)."""
+
+NOTICEABLE = 0.03
+"""Smallest gain, as a share of the wanted requests, for which anything is given up."""
+
+QUALITY = frozenset({"kv_cache_dtype", "quantization"})
+"""Fields whose change may change what the model answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One layout with settings, judged."""
+
+    layout: Layout
+    config: VLLMConfig
+    report: FeasibilityReport
+    wanted: int
+    """Requests that one engine should hold at once."""
+    enough_length: int
+    """Tokens below which the request isn't met: the context asked for, or prompt and output."""
+    given_up: frozenset[str] = frozenset()
+    """Fields changed from what the rules gave, to save memory."""
+
+    @property
+    def fits(self) -> bool:
+        return self.report.verdict == "fits"
+
+    @property
+    def starts(self) -> bool:
+        return self.report.verdict != "wont_start"
+
+    @property
+    def reaches(self) -> bool:
+        """It starts, and holds a request as long as asked."""
+        return self.starts and self.report.max_model_len >= self.enough_length
+
+    @property
+    def held(self) -> float:
+        """Part of the wanted requests that the cache holds at once."""
+        return min(1.0, self.report.concurrency_at_workload / max(1, self.wanted))
+
+    @property
+    def quality_given_up(self) -> int:
+        return len(self.given_up & QUALITY)
+
+    @property
+    def refused(self) -> bool:
+        """vLLM stops before memory matters: no setting tried here helps."""
+        return self.report.cause in {"invalid_config", "unsupported", "free_memory"}
+
+    @property
+    def too_heavy(self) -> bool:
+        """The weights alone exceed the budget: only lighter weights can help."""
+        return self.report.per_gpu.weights_bytes >= self.report.per_gpu.requested_bytes
+
+    def better_than(self, other: Attempt) -> bool:
+        """More of the request is met, by enough to give something up for it."""
+        mine = (self.fits, self.starts, self.reaches)
+        theirs = (other.fits, other.starts, other.reaches)
+        if mine != theirs:
+            return mine > theirs
+        if self.starts and not self.reaches and self.report.max_model_len > other.report.max_model_len:
+            return True
+        return self.starts and self.held > other.held + NOTICEABLE
+
+
+def first_attempt(of: Situation, layout: Layout) -> Attempt:
+    """What the rules give, with changes that cost the user next to nothing where it doesn't fit so."""
+    base = base_config(of, layout)
+    first = attempt(of, layout, base, {}, {})
+    if first.fits or first.refused or first.too_heavy:
+        return first
+    best = first
+    for step in _free_steps(of, base):
+        tried = attempt(of, layout, base, step.changes, step.why)
+        if tried.better_than(best):
+            best = tried
+        if best.fits:
+            break
+    return best
+
+
+def with_concessions(of: Situation, first: Attempt) -> Attempt:
+    """The least that must be given up, in the order of what it costs: cache precision, graphs, weights.
+
+    Graphs and the precision of weights are given up only for a start, or for the length asked for; users
+    who wait in a queue are a lesser evil, and the fixes offer the rest.
+    """
+    if first.fits or first.refused:
+        return first
+    base = base_config(of, first.layout)
+    free = _together(list(_free_steps(of, base)))
+    cache, graphs, weights = _cache_step(of, first), _graphs_step(of), _weights_step(of)
+    best = first
+    if not first.too_heavy:
+        best = _least(of, best, base, [(cache,), (cache, free)])
+        if not best.reaches:
+            best = _least(of, best, base, [(graphs,), (graphs, free), (graphs, cache, free)])
+    if not best.reaches:
+        orders: list[Steps] = [(weights,), (weights, free), (weights, cache, free)]
+        best = _least(of, best, base, [*orders, (weights, graphs, cache, free)])
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Values that save memory, and why each is what it is."""
+
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    why: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_STEP = Step()
+
+Steps = tuple[Step, ...]
+
+
+def _together(steps: list[Step]) -> Step:
+    changes: dict[str, Any] = {}
+    why: dict[str, str] = {}
+    for step in steps:
+        changes |= step.changes
+        why |= step.why
+    return Step(changes, why)
+
+
+def _least(of: Situation, best: Attempt, base: VLLMConfig, orders: Sequence[Steps]) -> Attempt:
+    """`best`, or the first of the attempts that meets more; the first step of each must be possible at all."""
+    for steps in orders:
+        if best.fits or not steps[0].changes:
+            return best
+        step = _together(list(steps))
+        tried = attempt(of, best.layout, base, step.changes, step.why)
+        if tried.better_than(best):
+            best = tried
+    return best
+
+
+def attempt(
+    of: Situation,
+    layout: Layout,
+    base: VLLMConfig,
+    changes: Mapping[str, Any],
+    why: Mapping[str, str],
+) -> Attempt:
+    """`base` with `changes`, at the longest context that was asked for and that its own cache can hold."""
+    explanations = {**base.explanations, **why}
+    length, why_length = _recommend_max_model_len(of.request.model.max_model_len, of.longest, of.longest)
+    explanations["max_model_len"] = why_length
+    config = base.model_copy(update={**changes, "max_model_len": length, "explanations": explanations})
+    config, report = _accepted(of, layout, config)
+    low = report.per_gpu.kv_cache_available_low_bytes
+    if report.cause in {"no_kv_memory", "kv_cache_too_small", "out_of_memory"} or (
+        report.verdict == "tight" and low < report.kv_cache.needed_bytes
+    ):
+        config, report = _shortened(of, layout, config, report)
+    workload = of.workload(layout)
+    return Attempt(
+        layout=layout,
+        config=config,
+        report=report,
+        wanted=-(-workload.concurrency // layout.data_parallel_size),
+        enough_length=of.wanted_length if of.request.model.max_model_len else of.needed_length,
+        given_up=frozenset(changes),
+    )
+
+
+def _accepted(of: Situation, layout: Layout, config: VLLMConfig) -> tuple[VLLMConfig, FeasibilityReport]:
+    """`config` judged, after what vLLM itself asks for where that is nobody's choice: a dtype, a flag."""
+    report = of.report(config, layout)
+    for _ in range(2):
+        if report.cause not in {"invalid_config", "unsupported"}:
+            break
+        found = refusal(of.launch(config))
+        if found is None or not found.change or not all(_open(of, name) for name, _ in found.change):
+            break
+        why = {name: "Without it vLLM refuses to start here." for name, _ in found.change}
+        explanations = {**config.explanations, **why}
+        config = config.model_copy(update={**dict(found.change), "explanations": explanations})
+        report = of.report(config, layout)
+    return config, report
+
+
+def _open(of: Situation, name: str) -> bool:
+    """The user left this field to the planner."""
+    policy, model = of.request.policy, of.request.model
+    return {
+        "dtype": model.dtype.value == "auto",
+        "max_num_seqs": policy.max_num_seqs is None,
+        "max_num_batched_tokens": policy.max_num_batched_tokens is None,
+        "extra_args": True,
+    }.get(name, False)
+
+
+def _shortened(
+    of: Situation, layout: Layout, config: VLLMConfig, report: FeasibilityReport
+) -> tuple[VLLMConfig, FeasibilityReport]:
+    """The longest context that the low estimate of the cache holds; unchanged where it holds none."""
+    wanted = config.max_model_len or of.longest
+    low = max(0, report.per_gpu.kv_cache_available_low_bytes)
+    held = kv_report(of.launch(config), low).estimated_max_model_len
+    if held <= 0:
+        why = {**config.explanations, "max_model_len": "No memory is left for a cache at any length."}
+        return config.model_copy(update={"explanations": why}), report
+    if held >= wanted:
+        return config, report
+    length, why_length = _recommend_max_model_len(
+        of.request.model.max_model_len, of.longest, held, of.needed_length
+    )
+    explanations = {**config.explanations, "max_model_len": why_length}
+    shorter = config.model_copy(update={"max_model_len": length, "explanations": explanations})
+    return shorter, of.report(shorter, layout)
+
+
+def base_config(of: Situation, layout: Layout) -> VLLMConfig:
+    """The settings that the seed's rules give before memory is looked at."""
+    model, hardware, policy = of.request.model, of.request.hardware, of.request.policy
+    workload = of.workload(layout)
+    concurrency = -(-workload.concurrency // layout.data_parallel_size)
+    seqs, why_seqs = _recommend_max_num_seqs(concurrency, workload.batching_mode)
+    if policy.max_num_seqs is not None:
+        seqs, why_seqs = policy.max_num_seqs, f"You chose {policy.max_num_seqs:,}."
+    tokens, why_tokens = _recommend_max_batched_tokens(
+        workload.prompt_tokens,
+        workload.gen_tokens,
+        concurrency,
+        workload.batching_mode,
+        of.gpu.memory_total_bytes,
+        seqs,
+    )
+    if policy.max_num_batched_tokens is not None:
+        tokens, why_tokens = policy.max_num_batched_tokens, f"You chose {policy.max_num_batched_tokens:,}."
+        if policy.max_num_seqs is None and seqs > tokens:
+            seqs, why_seqs = tokens, f"vLLM takes no more than the {tokens:,} tokens of a step."
+    values: dict[str, Any] = {
+        "model": model.model,
+        "revision": model.revision or of.metadata.revision,
+        "tokenizer": model.tokenizer,
+        "tensor_parallel_size": layout.tensor_parallel_size,
+        "pipeline_parallel_size": layout.pipeline_parallel_size,
+        "data_parallel_size": layout.data_parallel_size,
+        "enable_expert_parallel": layout.expert_parallel,
+        "nnodes": hardware.nodes if layout.engine_gpus > len(of.gpus) else 1,
+        "dtype": model.dtype.value,
+        "quantization": model.quantization,
+        "kv_cache_dtype": None if model.kv_cache_dtype == "auto" else model.kv_cache_dtype,
+        "max_model_len": of.wanted_length,
+        "max_num_seqs": seqs,
+        "max_num_batched_tokens": tokens,
+        "enforce_eager": policy.enforce_eager or None,
+        "trust_remote_code": model.trust_remote_code or None,
+        "extra_args": of.extra_args,
+    }
+    config = VLLMConfig(**{**values, **of.fields})
+    launch = of.launch(config)
+    utilization, why_utilization = _recommend_gpu_memory_utilization(
+        of.gpu,
+        of.rules.default_gpu_memory_utilization,
+        policy.gpu_memory_utilization,
+        context_bytes=context_bytes(launch),
+        outside_bytes=outside_budget_bytes(launch) + unseen_tenants_bytes(of.gpu),
+        headroom_bytes=int(policy.headroom_gb * GIB),
+    )
+    explanations = {
+        "gpu_memory_utilization": why_utilization,
+        "max_num_seqs": why_seqs,
+        "max_num_batched_tokens": why_tokens,
+        "dtype": f"{launch.dtype}, by vLLM's rule for this checkpoint and GPU."
+        if model.dtype.value == "auto"
+        else f"You chose {model.dtype.value}.",
+    }
+    for name in ("quantization", "kv_cache_dtype", "enforce_eager"):
+        if values[name] is not None:
+            explanations[name] = "You chose it." if values[name] is True else f"You chose {values[name]}."
+    return config.model_copy(update={"gpu_memory_utilization": utilization, "explanations": explanations})
+
+
+def _free_steps(of: Situation, base: VLLMConfig) -> Iterator[Step]:
+    """What costs next to nothing: a larger share of the card, a smaller step, then both."""
+    policy = of.request.policy
+    found: list[Step] = []
+    used = base.gpu_memory_utilization or of.rules.default_gpu_memory_utilization
+    shared = of.gpu.klass in {"consumer", "laptop"} or of.gpu.unified_memory
+    if policy.gpu_memory_utilization is None and policy.headroom_gb == 0:
+        launch = of.launch(base)
+        raised, _ = _recommend_gpu_memory_utilization(
+            of.gpu,
+            of.rules.default_gpu_memory_utilization if shared else RAISED_UTILIZATION,
+            context_bytes=context_bytes(launch),
+            outside_bytes=outside_budget_bytes(launch) + unseen_tenants_bytes(of.gpu),
+        )
+        if raised > used:
+            why = f"Raised from {used:g}: no other program uses this card, and the cache needs the room."
+            found.append(Step({"gpu_memory_utilization": raised}, {"gpu_memory_utilization": why}))
+    least = max(MINIMUM_BATCHED_TOKENS, base.max_num_seqs or 1)
+    if policy.max_num_batched_tokens is None and (base.max_num_batched_tokens or 0) > least:
+        why = "Lowered: a smaller step leaves more memory for the cache."
+        found.append(Step({"max_num_batched_tokens": least}, {"max_num_batched_tokens": why}))
+    yield from found
+    if len(found) > 1:
+        yield _together(found)
+
+
+def _cache_step(of: Situation, first: Attempt) -> Step:
+    """An 8-bit cache, where the policy, the GPU and the checkpoint leave the choice."""
+    model, policy = of.request.model, of.request.policy
+    dtype, why = _recommend_kv_cache_dtype(
+        model.kv_cache_dtype,
+        kv_pressure(of, first),
+        of.gpu.compute_capability,
+        allowed=policy.allow_fp8_kv,
+    )
+    if dtype is None or model.kv_cache_dtype != "auto" or "kv_cache_dtype" in of.fields:
+        return NO_STEP
+    if of.launch(first.config).kv_cache_dtype.startswith("fp8"):
+        return NO_STEP
+    return Step({"kv_cache_dtype": dtype}, {"kv_cache_dtype": why})
+
+
+def _graphs_step(of: Situation) -> Step:
+    if of.request.policy.enforce_eager:
+        return NO_STEP
+    why = "CUDA graphs are given up for their memory; decoding gets slower."
+    return Step({"enforce_eager": True}, {"enforce_eager": why})
+
+
+def _weights_step(of: Situation) -> Step:
+    model, policy = of.request.model, of.request.policy
+    quantization, why = _recommend_quantization(
+        model.quantization,
+        False,
+        checkpoint_method=quantization_method(of.metadata.quantization_config),
+        capability=of.gpu.compute_capability,
+        allowed=policy.allow_quantized,
+        rules=of.rules,
+    )
+    if quantization is None or model.quantization is not None:
+        return NO_STEP
+    return Step({"quantization": quantization}, {"quantization": why})
+
+
+def kv_pressure(of: Situation, first: Attempt) -> float:
+    """The workload's cache over the memory that a cache may have, per GPU.
+
+    The larger of all requests at once and of one request of the context asked for.
+    """
+    layout = kv_layout(of.launch(first.config))
+    workload = of.request.workload
+    each = (workload.prompt_tokens + workload.gen_tokens) * layout.bytes_per_token
+    demand = first.wanted * (each + layout.state_bytes_per_request)
+    one = first.enough_length * layout.bytes_per_token + layout.state_bytes_per_request
+    room = first.report.per_gpu.kv_cache_available_low_bytes
+    return max(demand, one) / max(room, 1 << 20)

@@ -97,6 +97,7 @@ class WizardApp(App[int], inherit_bindings=False):
             os.environ["NO_COLOR"] = "1"  # which is where Textual looks, and removes it
         super().__init__(ansi_color=True if plain else None)
         self.engine = engine
+        self.frame = WizardScreen()
         self.charset = charset(surroundings)
         self.palette: dict[str, Style] = {}
         self.history = History()
@@ -119,14 +120,7 @@ class WizardApp(App[int], inherit_bindings=False):
             self.set_reactive(WizardApp.request, request)
 
     def get_default_screen(self) -> Screen[Any]:
-        return WizardScreen()
-
-    @property
-    def frame(self) -> WizardScreen:
-        """The screen under any dialog."""
-        screen = self.screen_stack[0]
-        assert isinstance(screen, WizardScreen)
-        return screen
+        return self.frame
 
     @property
     def view(self) -> View:
@@ -220,6 +214,7 @@ class WizardApp(App[int], inherit_bindings=False):
         if changed != self.request:
             self.history.record(self.request, what, key)
             self.request = changed
+            self.keeper.save_later()
 
     def action_undo(self) -> None:
         self._go_in_history(self.history.undo(self.request), "Undone", "Nothing to undo.")
@@ -230,6 +225,7 @@ class WizardApp(App[int], inherit_bindings=False):
     def _go_in_history(self, change: Change | None, done: str, nothing: str) -> None:
         if change is not None:
             self.request = change.request
+            self.keeper.save_later()
         self.notice(printable(f"{done}: {change.what}." if change else nothing, 160))
 
     def action_restart(self) -> None:
@@ -248,7 +244,6 @@ class WizardApp(App[int], inherit_bindings=False):
         if before.hardware != request.hardware:
             self.facts.resolve(request)
         self._replan()
-        self.keeper.save_later()
 
     # -- planning
 
@@ -270,7 +265,7 @@ class WizardApp(App[int], inherit_bindings=False):
 
     def watch_outlook(self) -> None:
         """Shows the new outlook everywhere."""
-        if not self.is_running or not self.screen_stack:
+        if not self.frame.is_running:
             return
         subject, plan = request_words(self.request), self.view.plan
         if plan is not None:
@@ -353,11 +348,15 @@ class WizardApp(App[int], inherit_bindings=False):
 
     def show_hint(self, text: str) -> None:
         """Words on the focused control that have changed."""
-        self.frame.query_one(Hint).show(text)
+        self._say(text, notice=False)
 
     def notice(self, text: str) -> None:
         """Words on what has just happened; the next move of focus replaces them."""
-        self.frame.query_one(Hint).show(text, notice=True)
+        self._say(text, notice=True)
+
+    def _say(self, text: str, *, notice: bool) -> None:
+        if self.frame.is_running:
+            self.frame.query_one(Hint).show(text, notice=notice)
 
     # -- moving about
 

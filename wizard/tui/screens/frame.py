@@ -60,7 +60,6 @@ class WizardScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield StepsBar()
-        yield Static("", id="too-small")
         with Horizontal(id="body"):
             with Vertical(id="left"):
                 yield VerdictStrip(id="strip")
@@ -68,6 +67,7 @@ class WizardScreen(Screen[None]):
                 yield Hint(id="hint")
             yield VerdictPane(id="verdict")
         yield KeyBar()
+        yield Static("", id="too-small")
 
     async def on_mount(self) -> None:
         await self.wizard.begin()
@@ -145,8 +145,6 @@ class WizardScreen(Screen[None]):
         pane, strip = self.query_one(VerdictPane), self.query_one(VerdictStrip)
         pane.display, strip.display = beside, not beside
         pane.styles.width = 32 if width < 100 else 38 if width < 140 else 46
-        for part in (self.query_one("#body"), self.query_one(StepsBar), self.query_one(KeyBar)):
-            part.display = not small
         notice = self.query_one("#too-small", Static)
         notice.display = small
         if small:

@@ -1,0 +1,190 @@
+"""The plain wizard asks the same questions, gives the same verdicts and writes the same files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from tests.tui.fake_engine import FakeEngine, two_h100
+from wizard.answers import shown
+from wizard.asking import LineAsker, QuestionaryAsker
+from wizard.prompts import INTERRUPTED, PlainWizard
+from wizard.questions import QUESTIONS, STEPS
+from wizard.schemas.inputs import ModelInput, PlanRequest
+from wizard.session import SessionStore
+from wizard.text import Charset
+from wizard.wording import first_request
+
+Answer = str | Callable[[list[str]], str]
+
+
+class Script:
+    """Answers by the words of the option, as a person reading aloud would choose."""
+
+    def __init__(self, answers: Iterable[str]) -> None:
+        self.answers: Iterator[str] = iter(answers)
+        self.said: list[str] = []
+
+    def read(self) -> str:
+        try:
+            wanted = next(self.answers)
+        except StopIteration:
+            raise EOFError from None
+        if not wanted.startswith("#"):
+            return wanted
+        for line in reversed(self.said):
+            number, _, words = line.strip().partition(". ")
+            if number.isdecimal() and wanted[1:] in words:
+                return number
+        raise AssertionError(f"no option {wanted!r} in:\n" + "\n".join(self.said[-20:]))
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.said)
+
+
+def played(
+    *answers: str,
+    engine: FakeEngine | None = None,
+    request: PlanRequest | None = None,
+    letters: Charset = "unicode",
+    store: SessionStore | None = None,
+) -> tuple[int, Script, PlainWizard]:
+    """One run over numbered lines."""
+    script = Script(answers)
+    asker = LineAsker(letters, read=script.read, write=script.said.append)
+    wizard = PlainWizard(engine or FakeEngine(), asker, store=store)
+    return wizard.run(request, fresh=False), script, wizard
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_enter_alone_goes_through_all_steps_and_writes(tmp_path: Path) -> None:
+    status, script, _ = played("", "", "", "", "#Write the files")
+    assert status == 0
+    for number, (_, title) in enumerate(STEPS, 1):
+        assert f"{number} of 5: {title}" in script.text
+    written = tmp_path / "llama-3-1-8b-instruct"
+    assert (written / "serve.sh").read_text().startswith("#!/usr/bin/env bash")
+    assert "&& ./serve.sh" in script.text
+
+
+def test_every_question_of_the_screens_is_asked_with_its_default() -> None:
+    _, script, _ = played("", "", "", "")
+    request = first_request()
+    for asked in QUESTIONS:
+        if asked.only_option or asked.key in {"model.model", "hardware.gpu"}:
+            continue
+        part, name = asked.key.split(".")
+        assert f"{asked.title}: {shown(asked, getattr(getattr(request, part), name))}" in script.text
+
+
+def test_the_same_answers_make_the_same_plan_and_files() -> None:
+    engine = FakeEngine()
+    _, script, wizard = played(
+        "", "#GPUs: all", "2", "", "#Concurrency:", "64", "#Prompt:", "4k", engine=engine
+    )
+    request = wizard.draft.request
+    assert (request.hardware.gpus, request.workload.concurrency, request.workload.prompt_tokens) == (
+        2,
+        64,
+        4096,
+    )
+    plan = wizard.draft.plan()
+    assert plan is not None
+    assert f"{plan.feasibility.kv_cache.tokens:,} tokens in the cache" in script.text
+
+
+def test_a_wrong_answer_is_one_sentence_and_asked_again() -> None:
+    _, script, wizard = played("", "", "#Concurrency:", "lots", "-1", "12")
+    assert "Concurrency: type a number between 1 and 1,048,576." in script.text
+    assert wizard.draft.request.workload.concurrency == 12
+
+
+def test_a_number_that_names_no_option_is_asked_again() -> None:
+    _, script, _ = played("99", "x", "")
+    assert "Type a number from 1 to" in script.text
+    assert "2 of 5" in script.text
+
+
+def test_what_will_not_start_is_said_fixed_undone_and_not_written(tmp_path: Path) -> None:
+    request = PlanRequest(model=ModelInput(model="meta-llama/Llama-3.3-70B-Instruct"))
+    _, script, wizard = played(
+        "",
+        "",
+        "",
+        "",
+        "#Write the files",
+        "#Show what would help",
+        "#8-bit weights on load",
+        "#Undo",
+        request=request,
+    )
+    assert "✗ Won't start" in script.text
+    assert "No available memory for the cache blocks." in " ".join(script.text.split())
+    assert "Not written" in script.text
+    assert not list(tmp_path.iterdir())
+    assert "Undone: 8-bit weights on load." in script.text
+    assert wizard.draft.request.model.quantization is None
+
+
+def test_a_model_is_found_by_words_with_its_verdict() -> None:
+    _, script, wizard = played("#Model:", "deepseek", "#deepseek-ai/DeepSeek-R1")
+    assert "✗ deepseek-ai/DeepSeek-R1 (won't start, catalogue)" in script.text
+    assert wizard.draft.request.model.model == "deepseek-ai/DeepSeek-R1"
+
+
+def test_an_unknown_model_is_one_sentence() -> None:
+    _, script, _ = played("#Model:", "no/such", "#no/such")
+    assert "No plan yet: no/such is in no place that this test knows; choose another." in script.text
+
+
+def test_a_gpu_is_found_by_words() -> None:
+    _, _, wizard = played("", "#GPU:", "4090", "#GeForce RTX 4090")
+    assert wizard.draft.request.hardware.gpu == "GeForce RTX 4090"
+
+
+def test_this_machines_gpus_are_taken_where_there_are_some() -> None:
+    _, script, _ = played(engine=FakeEngine(two_h100()))
+    assert "on 2 × H100 SXM5 80GB" in script.text
+
+
+def test_files_with_other_contents_are_kept_unless_asked(tmp_path: Path) -> None:
+    directory = tmp_path / "llama-3-1-8b-instruct"
+    directory.mkdir()
+    (directory / "serve.sh").write_text("mine")
+    played("", "", "", "", "#Write the files", "#Keep them")
+    assert (directory / "serve.sh").read_text() == "mine"
+    played("", "", "", "", "#Write the files", "#Replace them")
+    assert (directory / "serve.sh").read_text() != "mine"
+
+
+def test_a_plain_ascii_terminal_gets_plain_ascii() -> None:
+    _, script, _ = played("", "", "", "", letters="ascii")
+    assert script.text.isascii()
+
+
+def test_the_end_of_input_keeps_the_answers(tmp_path: Path) -> None:
+    store = SessionStore(tmp_path / "state")
+    status, script, _ = played("", "", "#Concurrency:", "50", store=store)
+    assert status == INTERRUPTED
+    assert "Your answers are kept" in script.text
+    _, script, wizard = played("#Continue", store=SessionStore(tmp_path / "state"))
+    assert wizard.draft.request.workload.concurrency == 50
+    assert "3 of 5: Workload" in script.text
+
+
+def test_questionary_asks_where_the_cursor_can_move() -> None:
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        keys.send_text("\r" + "\r" + "\x1b[B" * 3 + "\r" + "\x15" + "64\r" + "\x03")
+        wizard = PlainWizard(FakeEngine(), QuestionaryAsker("unicode"))
+        assert wizard.run(None, fresh=True) == INTERRUPTED
+    assert wizard.draft.request.workload.gen_tokens == 64

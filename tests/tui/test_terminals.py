@@ -1,0 +1,133 @@
+"""Sizes, colours and character sets of real terminals."""
+
+from __future__ import annotations
+
+import pytest
+from rich.color import ColorType
+
+from tests.tui.fake_engine import FakeEngine, two_h100
+from tests.tui.screen import UNICODE, lines, opened, settled, text
+from wizard.tui import theme
+
+STEPS = "12345"
+
+
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (100, 30), (120, 40), (200, 60)])
+@pytest.mark.parametrize("number", STEPS)
+async def test_every_screen_shows_its_verdict_at_every_size(size: tuple[int, int], number: str) -> None:
+    async with opened(FakeEngine(two_h100()), size=size) as (app, pilot):
+        await pilot.press(number)
+        await settled(app, pilot)
+        shown = text(app)
+        assert "✓ Fits" in shown
+        assert "Model" in shown.splitlines()[0]
+        assert {len(line) for line in lines(app)} == {size[0]}
+        focused = app.focused
+        assert focused is not None
+        assert app.screen.can_view_entire(focused), number
+
+
+@pytest.mark.parametrize("size", [(59, 16), (60, 15), (40, 10), (20, 5), (2, 1)])
+async def test_a_terminal_too_small_says_so_in_words(size: tuple[int, int]) -> None:
+    async with opened(size=size) as (app, _):
+        if size[0] >= 20:
+            assert f"{size[0]}x{size[1]}" in " ".join(text(app).split())
+            assert "Fits" not in text(app)
+
+
+async def test_resizing_to_and_fro_loses_nothing() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("3", "tab", "right")
+        for size in ((50, 10), (200, 60), (60, 16), (80, 24)):
+            await pilot.resize_terminal(*size)
+            await settled(app, pilot)
+        assert app.request.workload.prompt_tokens == 1536
+        assert "▸Prompt" in text(app)
+
+
+@pytest.mark.parametrize("number", STEPS)
+async def test_an_ascii_locale_gets_ascii_alone(number: str) -> None:
+    async with opened(FakeEngine(two_h100()), environment={"LC_ALL": "C", "TERM": "xterm"}) as (app, pilot):
+        await pilot.press(number)
+        await settled(app, pilot)
+        assert text(app).isascii()
+        assert "+ Fits" in text(app)
+        await pilot.press("question_mark")
+        assert text(app).isascii()
+        await pilot.press("escape", "ctrl+p")
+        assert text(app).isascii()
+
+
+def colors_of(app: object) -> set[ColorType]:
+    kinds: set[ColorType] = set()
+    for strip in app.screen._compositor.render_strips():  # type: ignore[attr-defined]
+        for segment in strip:
+            for color in (segment.style.color, segment.style.bgcolor) if segment.style else ():
+                if color is not None:
+                    kinds.add(color.type)
+    return kinds
+
+
+async def test_no_color_means_no_colour_at_all() -> None:
+    async with opened(environment={**UNICODE, "NO_COLOR": "1"}) as (app, pilot):
+        for number in STEPS:
+            await pilot.press(number)
+            assert colors_of(app) <= {ColorType.DEFAULT}
+        assert "✓ Fits" in text(app)
+
+
+async def test_a_sixteen_colour_terminal_gets_its_own_palette() -> None:
+    async with opened(environment={**UNICODE, "TERM": "xterm"}) as (app, pilot):
+        for number in STEPS:
+            await pilot.press(number)
+            assert colors_of(app) <= {ColorType.DEFAULT, ColorType.STANDARD}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"TERM": "xterm-256color"}, "wizard-dark"),
+        ({"TERM": "tmux-256color"}, "wizard-dark"),
+        ({"TERM": "xterm-256color", "COLORFGBG": "0;15"}, "wizard-light"),
+        ({"TERM": "xterm-256color", "COLORFGBG": "15;0"}, "wizard-dark"),
+        ({"TERM": "screen"}, "wizard-ansi"),
+        ({"TERM": "linux"}, "wizard-ansi"),
+        ({"TERM": "vt100"}, "wizard-ansi"),
+        ({"TERM": "xterm", "COLORTERM": "truecolor"}, "wizard-dark"),
+        ({"TERM": "linux", "VLLM_WIZARD_THEME": "light"}, "wizard-light"),
+        ({"TERM": "xterm-256color", "VLLM_WIZARD_THEME": "nonsense"}, "wizard-dark"),
+    ],
+)
+def test_the_theme_follows_the_terminal(environment: dict[str, str], expected: str) -> None:
+    assert theme.theme_for(environment, plain=theme.is_colorless(environment["TERM"])) == expected
+
+
+async def test_themes_change_from_the_palette() -> None:
+    async with opened() as (app, pilot):
+        dark = app.palette["good"]
+        await pilot.press("ctrl+p", *"light", "enter")
+        await settled(app, pilot)
+        assert app.theme == "wizard-light"
+        assert app.palette["good"] != dark
+
+
+@pytest.mark.parametrize("each", [theme.DARK, theme.LIGHT], ids=lambda each: each.name)
+def test_text_stands_out_from_its_ground(each: object) -> None:
+    from textual.color import Color
+
+    system = each.to_color_system().generate() | each.variables  # type: ignore[attr-defined]
+    grounds = [Color.parse(system["background"]), Color.parse(system["panel"])]
+    bars = {"weights", "activation", "graphs", "other", "cache", "taken"}
+    for name, role in theme.ROLES.items():
+        if name in {"rail", "unused"}:
+            continue
+        front = Color.parse(system[role.color])
+        for ground in grounds:
+            one, two = sorted((_luminance(front), _luminance(ground)))
+            assert (two + 0.05) / (one + 0.05) >= (3.0 if name in bars else 4.5), name
+
+
+def _luminance(color: object) -> float:
+    parts = [value / 255 for value in color.rgb]  # type: ignore[attr-defined]
+    linear = [value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4 for value in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -390,10 +390,13 @@ def _export(options: argparse.Namespace) -> int:
 
 def _detect(options: argparse.Namespace) -> int:
     from wizard.hardware.detect import detect
+    from wizard.hardware.preflight import checks_in_time
     from wizard.render.listings import machine_to_dict, render_machine
 
     machine = detect()
-    print(_json(machine_to_dict(machine)) if options.json else render_machine(machine), end="")
+    checks = checks_in_time(machine, vllm_version=_version_to_plan_for(options.vllm_version))
+    render = _json(machine_to_dict(machine, checks)) if options.json else render_machine(machine, checks)
+    print(render, end="")
     return 0 if machine.gpus else 2
 
 

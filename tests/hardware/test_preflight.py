@@ -13,7 +13,7 @@ import pytest
 
 from wizard.hardware import preflight
 from wizard.hardware.detect import Machine
-from wizard.hardware.preflight import Check, cache_folder, checks
+from wizard.hardware.preflight import Check, cache_folder, checks, checks_in_time
 from wizard.schemas.outputs import GIB, MIB, GPUInfo
 
 CARD = GPUInfo(name="NVIDIA L4", memory_total_bytes=22 * GIB)
@@ -153,3 +153,18 @@ def test_no_vllm_installed_is_said_with_a_next_step(look: Look, monkeypatch: pyt
 )
 def test_the_cache_is_where_the_hub_client_keeps_it(environment: dict[str, str], folder: str) -> None:
     assert cache_folder(environment) == Path(folder)
+
+
+def test_a_look_that_hangs_becomes_a_warning(tmp_path: Path) -> None:
+    fifo = tmp_path / "proc" / "meminfo"
+    fifo.parent.mkdir()
+    os.mkfifo(fifo)  # opening it waits for a writer that never comes, as a dead mount would
+    found = {
+        check.key: check
+        for check in checks_in_time(Machine(), patience_s=0.2, environment={"HF_HOME": str(tmp_path)}, root=tmp_path)
+    }
+    fifo_end = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)  # lets the thread go
+    os.close(fifo_end)
+    assert found["ram"].state == "warn"
+    assert "did not end" in found["ram"].found
+    assert found["disk"].state == "ok"

@@ -6,9 +6,12 @@ import errno
 import os
 import shutil
 import socket
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Literal
 
 from wizard.hardware.detect import Machine
@@ -17,6 +20,12 @@ from wizard.hardware.installed import installed_vllm_version
 from wizard.schemas.outputs import GIB, MIB
 
 State = Literal["ok", "warn", "fail"]
+
+Subject = tuple[str, str]
+"""Key and title of a check."""
+
+PATIENCE_S = 3.0
+"""For the whole list: a dead network mount answers never."""
 
 WORKER_RAM_BYTES = 3 * GIB
 """Resident memory of one vLLM process with torch and CUDA loaded: 2 to 3 GiB is usual (estimate, rounded up)."""
@@ -68,17 +77,69 @@ def checks(
     belongs in a worker.
     """
     env = os.environ if environment is None else environment
-    looks: tuple[Callable[[], Check | None], ...] = (
-        lambda: _driver(machine, vllm_version),
-        lambda: _ram(machine, model_bytes, root),
-        lambda: _cpus(machine, root),
-        lambda: _disk(model_bytes, env),
-        lambda: _shared_memory(machine, root),
-        lambda: _docker(machine, env, root),
-        _vllm,
-        lambda: _port(port),
+    looks = _looks(machine, model_bytes, port, vllm_version, env, root)
+    return [check for look in looks.values() if (check := look()) is not None]
+
+
+def checks_in_time(
+    machine: Machine,
+    model_bytes: int = 0,
+    port: int = 8000,
+    *,
+    vllm_version: str | None = None,
+    patience_s: float = PATIENCE_S,
+    environment: Mapping[str, str] | None = None,
+    root: Path = Path("/"),
+) -> list[Check]:
+    """The same list, where a look that hangs (a network mount that is gone) becomes a warning."""
+    env = os.environ if environment is None else environment
+    looks = _looks(machine, model_bytes, port, vllm_version, env, root)
+    answers: SimpleQueue[tuple[Subject, Check | None]] = SimpleQueue()
+
+    def run(subject: Subject) -> None:
+        answers.put((subject, looks[subject]()))
+
+    for subject in looks:
+        threading.Thread(target=run, args=(subject,), daemon=True).start()
+    found: dict[Subject, Check | None] = {}
+    end = time.monotonic() + patience_s
+    while len(found) < len(looks):
+        try:
+            subject, check = answers.get(timeout=max(0.0, end - time.monotonic()))
+        except Empty:
+            break
+        found[subject] = check
+    listed = (found[subject] if subject in found else _silent(subject, patience_s) for subject in looks)
+    return [check for check in listed if check is not None]
+
+
+def _silent(subject: Subject, patience_s: float) -> Check:
+    return Check(
+        *subject,
+        "warn",
+        f"The look at it did not end within {patience_s:g} s.",
+        "A mount may hang: `df` and `dmesg | tail` show which.",
     )
-    return [check for look in looks if (check := look()) is not None]
+
+
+def _looks(
+    machine: Machine,
+    model_bytes: int,
+    port: int,
+    vllm_version: str | None,
+    env: Mapping[str, str],
+    root: Path,
+) -> dict[Subject, Callable[[], Check | None]]:
+    return {
+        ("driver", "Driver"): lambda: _driver(machine, vllm_version),
+        ("ram", "RAM"): lambda: _ram(machine, model_bytes, root),
+        ("cpus", "CPU cores"): lambda: _cpus(machine, root),
+        ("disk", "Disk"): lambda: _disk(model_bytes, env),
+        ("shm", "/dev/shm"): lambda: _shared_memory(machine, root),
+        ("docker", "Docker"): lambda: _docker(machine, env, root),
+        ("vllm", "vLLM"): _vllm,
+        ("port", f"Port {port}"): lambda: _port(port),
+    }
 
 
 def _driver(machine: Machine, vllm_version: str | None) -> Check | None:

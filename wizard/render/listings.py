@@ -8,9 +8,10 @@ from typing import Any
 
 from wizard.hardware.catalogue import CatalogueGPU
 from wizard.hardware.detect import Machine
+from wizard.hardware.preflight import Check
 from wizard.models.found import FoundModel
 from wizard.schemas.outputs import GPUInfo
-from wizard.text import gib, plural, printable
+from wizard.text import gib, params, plural, printable, short_count
 
 
 def gpu_to_dict(gpu: GPUInfo) -> dict[str, Any]:
@@ -25,8 +26,8 @@ def capability_text(capability: tuple[int, int] | None) -> str | None:
     return None if capability is None else f"{capability[0]}.{capability[1]}"
 
 
-def machine_to_dict(machine: Machine) -> dict[str, Any]:
-    """The JSON document of `detect`."""
+def machine_to_dict(machine: Machine, checks: Sequence[Check] = ()) -> dict[str, Any]:
+    """The JSON document of `detect`; `checks` is the pre-flight list."""
     return {
         "schema_version": 1,
         "gpus": [gpu_to_dict(gpu) for gpu in machine.gpus],
@@ -34,15 +35,40 @@ def machine_to_dict(machine: Machine) -> dict[str, Any]:
         "driver": machine.driver,
         "cuda": machine.cuda,
         "interconnect": machine.topology.interconnect.value,
+        "links": [list(row) for row in machine.topology.links],
+        "nvlink_groups": [list(group) for group in machine.topology.groups],
         "why_none": machine.why_none,
         "warnings": list(machine.warnings),
+        "checks": [asdict(check) for check in checks],
     }
 
 
-def render_machine(machine: Machine) -> str:
-    """The GPUs of this machine as lines, or the sentence that says why there are none."""
-    if not machine.gpus:
-        return printable(machine.why_none or "No GPU was found on this machine.") + "\n"
+def render_machine(machine: Machine, checks: Sequence[Check] = ()) -> str:
+    """The GPUs of this machine and the pre-flight list as lines, or the sentence that says why there are none."""
+    lines = _gpu_lines(machine) if machine.gpus else [printable(machine.why_none or NO_GPU)]
+    if checks:
+        lines += ["", *_check_lines(checks)]
+    return "\n".join(lines) + "\n"
+
+
+NO_GPU = "No GPU was found on this machine."
+
+STATES = {"ok": "ok", "warn": "mind", "fail": "FIX"}
+
+
+def _check_lines(checks: Sequence[Check]) -> list[str]:
+    rows = [
+        (
+            STATES[check.state],
+            check.title,
+            " ".join(filter(None, (printable(check.found), printable(check.advice)))),
+        )
+        for check in checks
+    ]
+    return _columns(rows)
+
+
+def _gpu_lines(machine: Machine) -> list[str]:
     rows = [
         (
             str(gpu.index if gpu.index is not None else number),
@@ -54,9 +80,13 @@ def render_machine(machine: Machine) -> str:
         )
         for number, gpu in enumerate(machine.gpus)
     ]
-    links = f"links: {machine.topology.interconnect.value}"
+    topology = machine.topology
+    links = f"links: {topology.interconnect.value}"
+    joined = [group for group in topology.groups if len(group) > 1]
+    if joined and len(joined[0]) < len(machine.gpus):
+        links += ", NVLink among " + " and ".join(",".join(map(str, group)) for group in joined)
     lines = [*_columns(rows), f"driver {machine.driver or '?'} · CUDA {machine.cuda or '?'} · {links}"]
-    return "\n".join([*lines, *map(printable, machine.warnings)]) + "\n"
+    return [*lines, *map(printable, machine.warnings)]
 
 
 def gpus_to_list(found: Iterable[CatalogueGPU]) -> list[dict[str, Any]]:
@@ -87,14 +117,25 @@ def models_to_list(found: Iterable[FoundModel]) -> list[dict[str, Any]]:
 
 
 def render_models(found: Sequence[FoundModel]) -> str:
-    """Found models as aligned lines."""
+    """Found models as aligned lines: id, size, storage, where, downloads, licence, what it is made from."""
     if not found:
         return "No model of that name was found; try fewer words, or give a directory.\n"
     rows = [
-        (printable(model.id, 80), model.source, f"from {printable(model.base, 60)}" if model.base else "")
+        (
+            printable(model.id, 80),
+            params(model.params) if model.params else "",
+            printable(model.quantization or DTYPE_WORDS.get(model.dtype or "", ""), 20),
+            model.source,
+            f"{short_count(model.downloads)} downloads" if model.downloads is not None else "",
+            " ".join(filter(None, ("gated" if model.gated else "", printable(model.license or "", 30)))),
+            f"from {printable(model.base, 60)}" if model.base else "",
+        )
         for model in found
     ]
     return "\n".join([*_columns(rows), plural(len(rows), "model")]) + "\n"
+
+
+DTYPE_WORDS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -57,18 +57,22 @@ def band_key(family: str, heavy: bool) -> str:
 def neighbours(gpu: str, family: str) -> Neighbours:
     """What was measured of this GPU (catalogue name) and model family (config's model type)."""
     measured = perf_file()["measured"]
-    runs = sum(count for name, kind, count in measured if name == gpu and kind == family)
-    if runs:
-        return Neighbours(f"measured neighbours: {runs} runs of {family} models on {gpu}", 1.0)
-    of_gpu = sum(count for name, _, count in measured if name == gpu)
-    of_family = sum(count for _, kind, count in measured if kind == family)
+    both = sum(count for name, kind, count in measured if name == gpu and kind == family)
+    if both:
+        return Neighbours(f"measured neighbours: {_runs(both)} of {family} models on {gpu}", 1.0)
+    of_gpu = _runs(sum(count for name, _, count in measured if name == gpu))
+    of_family = _runs(sum(count for _, kind, count in measured if kind == family))
     if of_gpu and of_family:
-        text = f"measured neighbours: {of_gpu} runs of other models on {gpu}, {of_family} of {family} on other GPUs"
+        text = (
+            f"measured neighbours: {of_gpu} of other models on {gpu}, {of_family} of {family} on other GPUs"
+        )
         return Neighbours(text, 1.0)
     if of_gpu:
-        return Neighbours(f"measured neighbours: {of_gpu} runs of other models on {gpu}", HALF_KNOWN)
+        return Neighbours(f"measured neighbours: {of_gpu} of other models on {gpu}", HALF_KNOWN)
     if of_family:
-        return Neighbours(
-            f"measured neighbours: {of_family} runs of {family} models on other GPUs", HALF_KNOWN
-        )
+        return Neighbours(f"measured neighbours: {of_family} of {family} models on other GPUs", HALF_KNOWN)
     return Neighbours("no measured neighbours: the roofline alone, in a wider range", UNKNOWN)
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'' if count == 1 else 's'}" if count else ""

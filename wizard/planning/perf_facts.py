@@ -77,7 +77,9 @@ class CacheKind:
     latent: bool
     """MLA: one latent, copied on every rank."""
     query_elements: int
-    """Multiply-adds per query token and attended token: heads x (key width + value width)."""
+    """Multiply-adds of a decoding token per attended token: heads x (key width + value width)."""
+    prompt_elements: int
+    """The same of a prompt's token: latents are expanded to heads of their own width first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +219,17 @@ def _kinds(facts: Facts, layer: CacheLayer, heads: int) -> Iterator[CacheKind]:
     if layer.kind not in ("latent", "compressed"):
         elements = layer.kv_heads * (layer.key_dim + layer.value_dim)
         width = heads * (layer.key_dim + layer.value_dim)
-        yield CacheKind(1, max(1, layer.kv_heads), elements, layer.window, False, width)
+        yield CacheKind(1, max(1, layer.kv_heads), elements, layer.window, False, width, width)
         return
     # attention happens in the latent space: keys are the latent with its rotary part, values the latent
-    width = 2 * layer.key_dim - facts.int("qk_rope_head_dim", default=0)
+    rope = facts.int("qk_rope_head_dim", default=0)
+    width = 2 * layer.key_dim - rope
+    expanded = facts.int("qk_nope_head_dim", default=layer.key_dim - rope) + rope
+    expanded += facts.int("v_head_dim", default=layer.key_dim)
     window = facts.int("index_topk", default=0) or layer.window
-    yield CacheKind(1, 1, layer.key_dim, window, True, heads * width)
+    yield CacheKind(1, 1, layer.key_dim, window, True, heads * width, heads * expanded)
     if layer.index_dim:
         index_heads = facts.int("index_n_heads", default=1)
         # index keys take one byte, the other elements are counted at the cache's two
-        yield CacheKind(1, 1, layer.index_dim // 2, 0, True, index_heads * layer.index_dim)
+        width = index_heads * layer.index_dim
+        yield CacheKind(1, 1, layer.index_dim // 2, 0, True, width, width)

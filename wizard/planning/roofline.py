@@ -124,11 +124,12 @@ class Engine:
             if rocm_of_old and not kind.latent:
                 # its paged attention read keys and values once per query head, not once per group
                 seconds *= max(1.0, kind.query_elements / kind.elements) * constants["old.ungrouped_read"]
+            seconds = _roof(seconds, 2 * kind.layers * kind.query_elements / sharding.tp / flops)
             if kind.window:
                 windows.append((kind.window, seconds))
             else:
                 full += seconds
-            prompt.append((kind.window, 2 * kind.layers * kind.query_elements / sharding.tp / flops))
+            prompt.append((kind.window, 2 * kind.layers * kind.prompt_elements / sharding.tp / flops))
         self._full_context_s = full
         self._windows = tuple(windows)
         self._prompt_attention = tuple(prompt)
@@ -251,7 +252,9 @@ class _Rates:
 
     def expert_bandwidth(self, kernel: str) -> float:
         faster = self.constants["blackwell.experts"] if self.machine.family == "blackwell" else 1.0
-        return self.memory * faster * self.constants[f"experts.bandwidth.{EXPERT_FORMATS.get(kernel, kernel)}"]
+        return (
+            self.memory * faster * self.constants[f"experts.bandwidth.{EXPERT_FORMATS.get(kernel, kernel)}"]
+        )
 
     def _unit(self, kernel: str) -> tuple[float, str]:
         """FLOP/s of the units that multiply, and whose efficiency counts: weight-only kernels compute in 16 bits."""

@@ -323,7 +323,7 @@ def _check(options: argparse.Namespace) -> int:
             "check takes a whole command after --: check [options] -- vllm serve MODEL [flags]."
         )
     from wizard.hardware.resolve import machines, resolve_hardware
-    from wizard.models.load import load_siblings
+    from wizard.models.load import siblings_in_time
     from wizard.models.metadata import load_model_metadata
     from wizard.planning.planner import Surroundings, check
     from wizard.vllm.serve_args import parse_serve_command
@@ -350,7 +350,9 @@ def _check(options: argparse.Namespace) -> int:
         version=version,
         hardware=request.hardware,
         workload=request.workload if workload_given else None,
-        surroundings=Surroundings(siblings=load_siblings(metadata), machines=machines()),
+        surroundings=Surroundings(
+            siblings=siblings_in_time(metadata, offline=options.offline), machines=machines()
+        ),
     )
     return _show(plan, request, options.json)
 

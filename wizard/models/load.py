@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 from wizard.errors import ConfigError, ModelUnavailableError
 from wizard.models import catalogue, facts_cache, hub_settings, local
 from wizard.models.metadata import ModelMetadata, short
-from wizard.models.traffic import Traffic
+from wizard.models.traffic import CancelledError, Traffic
 
 MOST_HUB_SIBLINGS = 6
 """Quantised forms on the hub whose facts are read for one model, most downloaded first."""
+
+SIBLINGS_PATIENCE_S = 8.0
+"""A listing and six small look-ups take about a second on a good line."""
 
 
 def load(
@@ -58,7 +62,7 @@ def load_siblings(
     """Facts of the quantised forms of a model by id: the catalogue's, then the hub's unless `offline`.
 
     The hub's cost a listing and two or three requests each, for a handful. A hub that fails leaves the
-    others. Raises CancelledError.
+    catalogue's. Raises CancelledError.
     """
     found: dict[str, ModelMetadata] = {}
     for entry in catalogue.siblings(metadata.model):
@@ -73,6 +77,24 @@ def load_siblings(
     from wizard.models import hub
 
     return found | hub.siblings(metadata.model, besides=found, limit=MOST_HUB_SIBLINGS, traffic=traffic)
+
+
+def siblings_in_time(metadata: ModelMetadata, *, offline: bool) -> Mapping[str, ModelMetadata]:
+    """The same for a command that must end: the hub is asked only about a model that came from there, or that
+    the catalogue knows no form of, and not waited for longer than a few seconds."""
+    known = load_siblings(metadata)
+    if offline or (known and metadata.source != "hub"):
+        return known
+    traffic = Traffic()
+    patience = threading.Timer(SIBLINGS_PATIENCE_S, traffic.cancelled.set)
+    patience.daemon = True
+    patience.start()
+    try:
+        return load_siblings(metadata, offline=False, traffic=traffic)
+    except CancelledError:
+        return known
+    finally:
+        patience.cancel()
 
 
 def _unknown_offline(model: str, revision: str | None, forbids: str) -> str:

@@ -51,13 +51,13 @@ def changed_gpus(
     return [*chosen, *[chosen[-1]] * (count - len(chosen))][:count]
 
 
-def machine_changes(hardware: HardwareInput, gpu: str, count: int) -> Changes:
-    """To `count` of another card: what was said about the old machine is taken back."""
+def machine_changes(hardware: HardwareInput, gpu: str, count: int, nodes: int = 1) -> Changes:
+    """To `count` of another card on each node: what was said about the old machine is taken back."""
     reset = tuple(
         (f"hardware.{name}", value) for name, value in OF_ONE_MACHINE if getattr(hardware, name) != value
     )
-    nodes: Changes = (("hardware.nodes", 1),) if hardware.nodes > 1 else ()
-    return (("hardware.gpu", gpu), ("hardware.gpus", count), *nodes, *reset)
+    several: Changes = (("hardware.nodes", nodes),) if hardware.nodes != nodes else ()
+    return (("hardware.gpu", gpu), ("hardware.gpus", count), *several, *reset)
 
 
 def applied_to_config(config: VLLMConfig, changes: Changes) -> VLLMConfig:

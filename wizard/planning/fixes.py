@@ -12,6 +12,7 @@ from wizard.planning.changes import Changes, applied_to_config, changed_gpus, ch
 from wizard.planning.launch import resolve
 from wizard.planning.memory import decisive_gpu, evaluate
 from wizard.planning.options import (
+    COST_CONTEXT,
     COST_GPUS,
     FP8_CAPABILITY,
     Option,
@@ -77,11 +78,11 @@ def plan_fixes(
         if changed is None:
             return None
         metadata = siblings.get(changed.model.model, of.metadata)
+        cards = changed_gpus(of.gpus, changes, machines)
         try:
-            other = situation(changed, metadata, changed_gpus(of.gpus, changes, machines), version=of.version)
+            found = choose(situation(changed, metadata, cards, version=of.version))
         except WizardError:
             return None
-        found = choose(other)
         return Outcome(found.config, found.report, found.layout.replicas)
 
     def weighs(metadata: ModelMetadata) -> int:
@@ -95,10 +96,12 @@ def plan_fixes(
 
     search = _Search(planned, before, PLANNED_PAIRS, request.workload.concurrency)
     here = [
-        *request_options(of, before.config, before.report),
+        *request_options(of, before.config, before.report, before.engines),
         *sibling_options(siblings, request.policy, weighs),
     ]
     hardware = request.hardware
+    if of.whole_length > of.longest:
+        return search.run(here, (), ())  # no machine serves more than the model's own length
     return search.run(
         here,
         more_of_the_same(of.gpus, hardware),
@@ -188,16 +191,16 @@ class _Search:
         for option in sorted(here, key=lambda each: each.cost):
             self._consider(option)
         self._consider_pairs(lambda pair: True)
-        on_this_machine = self.fitting
-        if on_this_machine < ENOUGH:
+        settled = [option.cost for option, fix in self.found.values() if fix.verdict_after == "fits"]
+        if not settled or (min(settled) >= COST_CONTEXT and len(settled) < ENOUGH):
             for option in same_cards:
                 self._consider(option)
             self._consider_pairs(lambda pair: pair.cost >= COST_GPUS)
-        for tried, option in enumerate(elsewhere):
-            named = any(kind.startswith("machine") for kind in self._settled())
-            if tried >= MACHINES_PLANNED or (self.fitting >= ENOUGH and (named or on_this_machine)):
-                break
-            self._consider(option)
+            for tried, option in enumerate(elsewhere):
+                named = any(kind.startswith("machine") for kind in self._settled())
+                if tried >= MACHINES_PLANNED or (self.fitting >= ENOUGH and (named or settled)):
+                    break
+                self._consider(option)
         ordered = sorted(
             self.found.values(), key=lambda each: (each[1].verdict_after != "fits", each[0].cost)
         )
@@ -229,7 +232,10 @@ class _Search:
             and option.kind not in self.found
         ):
             title = option.named(after.config) if option.named else option.title
-            self.found[option.kind] = (option, Fix(title, option.changes, self._effect(after), verdict))
+            self.found[option.kind] = (
+                option,
+                Fix(title, option.changes, self._effect(after, option.changes), verdict),
+            )
         single = " + " not in option.kind
         if verdict != "fits" and single and _room(after) > _room(self.before):
             near = verdict == "tight" or after.report.cause == "kv_cache_too_small"
@@ -249,14 +255,15 @@ class _Search:
                     " + ".join(sorted((one.kind, other.kind))),
                 )
 
-    def _effect(self, after: Outcome) -> str:
+    def _effect(self, after: Outcome, changes: Changes) -> str:
         """What it comes to, and what else changes with it."""
         report, cache = after.report, after.report.kv_cache
         words = "it needs no cache"
         if cache.bytes_per_block:
             words = f"{cache.max_concurrency:,.1f} requests of {report.max_model_len:,} tokens at once"
             if self.users > 1 and report.concurrency_at_workload:
-                held = min(self.users, int(report.concurrency_at_workload * after.engines))
+                users = dict(changes).get("workload.concurrency", self.users)
+                held = min(users, int(report.concurrency_at_workload * after.engines))
                 words = f"{held:,} of your requests at once, context up to {report.max_model_len:,}"
         old, new = self.before.config, after.config
         also = []
@@ -273,9 +280,9 @@ class _Search:
         return ", ".join((words, *also))
 
 
-def _room(outcome: Outcome) -> float:
-    """Larger is nearer to fitting: requests held, then bytes for a cache."""
+def _room(outcome: Outcome) -> tuple[bool, int, float]:
+    """Larger is nearer to fitting: it starts, fewer warnings, more requests held or more bytes for a cache."""
     report = outcome.report
-    if report.verdict != "wont_start":
-        return 1 << 60
-    return report.per_gpu.kv_cache_available_bytes
+    if report.verdict == "wont_start":
+        return False, 0, report.per_gpu.kv_cache_available_bytes
+    return True, -len(report.warnings), report.concurrency_at_workload * outcome.engines

@@ -131,9 +131,9 @@ def _copies(
             yield Layout(tp, pp, dp, expert_parallel=True)
         return
     yield Layout(tp, pp, replicas=most if hardware.nodes == 1 else 1)
-    if most > 1:
+    if most > 1 and pp == 1:
         yield Layout(tp, pp, most, expert_parallel=True)
-    elif tp > 1:
+    elif most == 1 and tp > 1:
         yield Layout(tp, pp, expert_parallel=True)
 
 

@@ -54,8 +54,8 @@ class Option:
         return frozenset(path for path, _ in self.changes)
 
 
-def refusal_options(launch: Launch, *, typed: bool) -> Iterator[Option]:
-    """What vLLM's own refusal asks for; `typed`: as flags of a command, else as answers."""
+def refusal_options(launch: Launch) -> Iterator[Option]:
+    """What vLLM's own refusal asks for."""
     found = refusal(launch)
     if found is None:
         return
@@ -85,18 +85,33 @@ def _setting_title(path: str, value: object) -> str:
     return name if value is True else f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}"
 
 
-def request_options(of: Situation, config: VLLMConfig, report: FeasibilityReport) -> Iterator[Option]:
-    """Changes to the answers: the user's own values given up, then context, users, precision, GPUs.
+def request_options(
+    of: Situation, config: VLLMConfig, report: FeasibilityReport, engines: int
+) -> Iterator[Option]:
+    """Changes to the answers: the user's own values given up, then context, users, precision.
 
-    What no answer forbids is left out: planning has tried it already.
+    `engines`: caches that requests are spread over. What no answer forbids is left out: planning has tried it.
     """
-    yield from refusal_options(of.launch(config), typed=False)
+    yield from (each for each in refusal_options(of.launch(config)) if not each.settings & RELEASED)
     yield from _released(of)
     yield from _typed_flags(of)
     yield from _shorter(of, report)
     if report.verdict == "tight":
-        yield from _fewer(of, config, report)
+        yield from _fewer(of, engines, report)
     yield from _precision(of, config)
+
+
+RELEASED = frozenset(
+    {
+        "hardware.tensor_parallel_size",
+        "hardware.pipeline_parallel_size",
+        "hardware.data_parallel_size",
+        "policy.max_num_batched_tokens",
+        "policy.max_num_seqs",
+        "model.quantization",
+    }
+)
+"""Answers that the planner chooses better than a refusal's own suggestion does."""
 
 
 def _released(of: Situation) -> Iterator[Option]:
@@ -189,38 +204,29 @@ def _shorter(of: Situation, report: FeasibilityReport) -> Iterator[Option]:
     if wish is not None and report.verdict == "tight" and report.max_model_len < wish:
         length = report.max_model_len
         yield Option(f"context {length:,}", (("model.max_model_len", length),), COST_CONTEXT, "context")
-    whole = workload.prompt_tokens + workload.gen_tokens
-    longer = min(of.longest, max(wish or 0, whole))
+    whole = of.whole_length
     if wish is not None and wish < whole <= of.longest:
-        changes: Changes = (("model.max_model_len", longer),)
-        yield Option(f"context {longer:,}", changes, COST_SETTING + 0.9, "context")
+        changes: Changes = (("model.max_model_len", whole),)
+        yield Option(f"context {whole:,}", changes, COST_SETTING + 0.9, "context")
     room = min(report.max_model_len, of.longest)
     prompt = (room - workload.gen_tokens) // 256 * 256
     if whole > room and prompt >= 256:
-        yield Option(
-            f"prompts of {prompt:,} tokens",
-            (("workload.prompt_tokens", prompt),),
-            COST_CONTEXT + 0.2,
-            "prompt",
-        )
+        changes = (("workload.prompt_tokens", prompt),)
+        yield Option(f"prompts of {prompt:,} tokens", changes, COST_CONTEXT + 0.2, "prompt")
 
 
-def _fewer(of: Situation, config: VLLMConfig, report: FeasibilityReport) -> Iterator[Option]:
+def _fewer(of: Situation, engines: int, report: FeasibilityReport) -> Iterator[Option]:
     """Fewer requests at once: as many as the cache surely holds."""
     wanted = of.request.workload.concurrency
-    engines = max(1, config.data_parallel_size)
-    low = report.per_gpu.kv_cache_available_low_bytes
-    mid = max(1, report.per_gpu.kv_cache_available_bytes)
-    held = report.concurrency_at_workload * engines * max(0.0, low / mid)
-    for share in (1.0, 0.95, 0.8):
-        users = int(held * share)
+    part = report.per_gpu
+    mid = report.concurrency_at_workload * engines
+    low = mid * max(0.0, part.kv_cache_available_low_bytes / max(1, part.kv_cache_available_bytes))
+    slots = report.max_num_seqs * engines
+    for place, users in enumerate((slots, int(mid * 1.1), int(mid), int(low), int(low * 0.8))):
         if 1 <= users < wanted:
-            yield Option(
-                f"{users:,} requests at once",
-                (("workload.concurrency", users),),
-                COST_CONCURRENCY + 1 - share,
-                "users",
-            )
+            changes: Changes = (("workload.concurrency", users),)
+            cost = COST_CONCURRENCY + place / 10
+            yield Option(f"{users:,} requests at once", changes, cost, "users")
 
 
 def _precision(of: Situation, config: VLLMConfig) -> Iterator[Option]:
@@ -294,18 +300,22 @@ def other_machines(
 
     Without a known price memory stands in for it: 20 GiB for a dollar an hour.
     """
-    priced: list[tuple[float, int, GPUInfo]] = []
+    priced: list[tuple[float, int, int, GPUInfo]] = []
     for gpu in machines:
         for count in COUNTS:
-            if least_bytes(gpu) < count * gpu.memory_total_bytes:
-                price = (gpu.usd_per_hour or gpu.vram_gib / 20) * count
-                priced.append((price, count, gpu))
-    for price, count, gpu in sorted(priced, key=lambda each: each[:2]):
-        changes = machine_changes(hardware, gpu.name, count)
+            for nodes in (1, 2, 4) if count == COUNTS[-1] and sized is None else (1,):
+                if least_bytes(gpu) < nodes * count * gpu.memory_total_bytes:
+                    price = (gpu.usd_per_hour or gpu.vram_gib / 20) * count * nodes
+                    priced.append((price, count, nodes, gpu))
+    for price, count, nodes, gpu in sorted(priced, key=lambda each: each[:3]):
+        changes = machine_changes(hardware, gpu.name, count, nodes)
         if sized is not None:
             changes = tuple(pair for pair in changes if pair[0].rpartition("_")[2] != "size")
             changes += (("hardware.tensor_parallel_size", sized(count)),)
-        yield Option(f"{count} x {gpu.name}", changes, COST_MACHINE + price / 1000, f"machine {gpu.name}")
+        title = f"{count} x {gpu.name}"
+        if nodes > 1:
+            title = f"{nodes} machines of {title}"
+        yield Option(title, changes, COST_MACHINE + price / 1000, f"machine {gpu.name}")
 
 
 def command_options(
@@ -316,7 +326,7 @@ def command_options(
     hardware: HardwareInput,
 ) -> Iterator[Option]:
     """Changes to the flags of a typed command."""
-    yield from refusal_options(launch, typed=True)
+    yield from refusal_options(launch)
     yield from _command_settings(report)
     yield from _command_context(report, launch.metadata.context(launch.rules.number).length)
     capable = launch.capability >= FP8_CAPABILITY

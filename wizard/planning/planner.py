@@ -62,13 +62,16 @@ def plan(
     """The recommended plan for `request` on `gpus` (those of one node).
 
     Without `surroundings` only config, verdict and forecast are computed, which is what one key press
-    asks for; with them, fixes are searched as well. Total: every valid request gets a plan; extra flags
-    that the version refuses make one that won't start.
+    asks for; with them, fixes are searched as well. Every valid request gets a plan; extra flags that the
+    version refuses make one that won't start. Raises ConfigError alone, for a model whose config can't be
+    sized.
     """
     chosen = version or request.policy.vllm_version or NEWEST_KNOWN
     try:
         of = situation(request, metadata, gpus, version=chosen)
     except WizardError as error:
+        if not request.policy.extra_args:
+            raise
         return _refused_flags(request, metadata, gpus, chosen, error)
     choice = choose(of)
     result = Plan(

@@ -50,9 +50,17 @@ GOALS = {
 SAME_SPEED = 1.03
 """Plans within 3 % of each other are as fast: the plainer one is taken."""
 
-HANDICAPS = {"servers": 0.8, "stages": 0.95, "experts": 0.9, "engines": 0.97, "network": 0.6}
+HANDICAPS = {
+    "servers": 0.8,
+    "engines": 0.97,
+    "stages": 0.95,
+    "linked stages": 0.6,
+    "experts": 0.9,
+    "network": 0.6,
+}
 """What a plan's merit counts for where it is harder to run: separate servers need a router and split what
-prefixes share; experts over the network of several machines are a project of their own. Chosen, not measured."""
+prefixes share; stages idle while they wait for each other, and NVLink makes tensor parallelism cheap; experts
+over the network of several machines are a project of their own. Chosen, not measured."""
 
 FULL_SEARCH = 3
 """Layouts for which concessions are tried where none fits as it is: those with most room for a cache."""
@@ -204,21 +212,21 @@ class _Ranked:
             -attempt.quality_given_up,
             _ample(of, attempt),
             round(attempt.held, 1),
-            round(math.log(max(merit * _handicap(layout, len(of.gpus)), 1e-12)) / math.log(SAME_SPEED)),
+            round(math.log(max(merit * _handicap(of, layout), 1e-12)) / math.log(SAME_SPEED)),
             -layout.gpus,
         )
         return cls(attempt, speed, key, merit)
 
 
-def _handicap(layout: Layout, gpus_per_node: int) -> float:
+def _handicap(of: Situation, layout: Layout) -> float:
     """1.0 for one engine that shares every layer."""
     found = 1.0
     if layout.replicas > 1:
         found *= HANDICAPS["servers"]
     if layout.pipeline_parallel_size > 1:
-        found *= HANDICAPS["stages"]
+        found *= HANDICAPS["linked stages" if of.nvlink and _staged(of, layout) else "stages"]
     if layout.expert_parallel:
-        found *= HANDICAPS["experts"] if layout.engine_gpus <= gpus_per_node else HANDICAPS["network"]
+        found *= HANDICAPS["experts" if layout.engine_gpus <= len(of.gpus) else "network"]
     elif layout.data_parallel_size > 1:
         found *= HANDICAPS["engines"]
     return found
@@ -291,10 +299,11 @@ def _why_layout(of: Situation, best: _Ranked, others: Sequence[_Ranked]) -> str:
         rival = max(rivals, key=lambda each: each.merit)
         share = rival.merit / best.merit - 1
         other = rival.attempt.layout.words
-        if share > 0:
+        if share >= 0.005:
             return f"{words}: {other} would score {share:.0%} higher, too little for the trouble."
         goal = GOALS[of.request.workload.batching_mode]
-        return f"{words}: {goal}; next comes {other}, {-share:.0%} lower."
+        behind = f"{-share:.0%} lower" if share <= -0.005 else "as fast"
+        return f"{words}: {goal}; next comes {other}, {behind}."
     if others:
         return f"{words}: no other way to spread the model meets as much of the request."
     return f"{words}: the only way to spread the model that vLLM takes here."

@@ -13,6 +13,7 @@ from wizard.planning.layouts import Layout
 from wizard.planning.non_torch import context_bytes, outside_budget_bytes, unseen_tenants_bytes
 from wizard.planning.situation import Situation
 from wizard.planning.values import (
+    CROWDED_SHARE,
     MINIMUM_BATCHED_TOKENS,
     _recommend_gpu_memory_utilization,
     _recommend_kv_cache_dtype,
@@ -29,6 +30,12 @@ card free (0.20 and later), of which launches take less than 3 (graphs, workspac
 
 NOTICEABLE = 0.03
 """Smallest gain, as a share of the wanted requests, for which anything is given up."""
+
+MUCH_LONGER = 1.25
+"""Times the context for which something cheap is given up where the length asked for stays out of reach."""
+
+CHEAP = frozenset({"gpu_memory_utilization", "max_num_batched_tokens", "kv_cache_dtype"})
+"""Fields given up for part of what was asked; graphs and the precision of weights only for all of it."""
 
 QUALITY = frozenset({"kv_cache_dtype", "quantization"})
 """Fields whose change may change what the model answers."""
@@ -63,8 +70,9 @@ class Attempt:
 
     @property
     def held(self) -> float:
-        """Part of the wanted requests that the cache holds at once."""
-        return min(1.0, self.report.concurrency_at_workload / max(1, self.wanted))
+        """Part of the wanted requests that run at once."""
+        at_once = min(self.report.concurrency_at_workload, self.report.max_num_seqs)
+        return min(1.0, at_once / max(1, self.wanted))
 
     @property
     def quality_given_up(self) -> int:
@@ -77,8 +85,9 @@ class Attempt:
 
     @property
     def too_heavy(self) -> bool:
-        """The weights alone exceed the budget: only lighter weights can help."""
-        return self.report.per_gpu.weights_bytes >= self.report.per_gpu.requested_bytes
+        """The weights alone exceed the card: only lighter weights can help."""
+        part = self.report.per_gpu
+        return part.weights_bytes >= max(part.requested_bytes, RAISED_UTILIZATION * part.total_bytes)
 
     def better_than(self, other: Attempt) -> bool:
         """More of the request is met, by enough to give something up for it."""
@@ -86,8 +95,8 @@ class Attempt:
         theirs = (other.fits, other.starts, other.reaches)
         if mine != theirs:
             return mine > theirs
-        if self.starts and not self.reaches and self.report.max_model_len > other.report.max_model_len:
-            return True
+        if self.starts and not self.reaches and not self.given_up - CHEAP:
+            return self.report.max_model_len > MUCH_LONGER * other.report.max_model_len
         return self.starts and self.held > other.held + NOTICEABLE
 
 
@@ -175,6 +184,9 @@ def attempt(
     length, why_length = _recommend_max_model_len(of.request.model.max_model_len, of.longest, of.longest)
     explanations["max_model_len"] = why_length
     config = base.model_copy(update={**changes, "max_model_len": length, "explanations": explanations})
+    if changes and "gpu_memory_utilization" not in changes:
+        utilization, explanations["gpu_memory_utilization"] = _utilization(of, config)
+        config = config.model_copy(update={"gpu_memory_utilization": utilization})
     config, report = _accepted(of, layout, config)
     low = report.per_gpu.kv_cache_available_low_bytes
     if report.cause in {"no_kv_memory", "kv_cache_too_small", "out_of_memory"} or (
@@ -259,6 +271,13 @@ def base_config(of: Situation, layout: Layout) -> VLLMConfig:
         tokens, why_tokens = policy.max_num_batched_tokens, f"You chose {policy.max_num_batched_tokens:,}."
         if policy.max_num_seqs is None and seqs > tokens:
             seqs, why_seqs = tokens, f"vLLM takes no more than the {tokens:,} tokens of a step."
+    elif of.metadata.is_moe and layout.data_parallel_size > 2:
+        fewer = max(MINIMUM_BATCHED_TOKENS, seqs, 2 * tokens // layout.data_parallel_size)
+        if fewer < tokens:
+            tokens = fewer
+            why_tokens = (
+                f"A share each: the tokens of {layout.data_parallel_size} engines meet at the experts."
+            )
     values: dict[str, Any] = {
         "model": model.model,
         "revision": model.revision or of.metadata.revision,
@@ -279,20 +298,12 @@ def base_config(of: Situation, layout: Layout) -> VLLMConfig:
         "extra_args": of.extra_args,
     }
     config = VLLMConfig(**{**values, **of.fields})
-    launch = of.launch(config)
-    utilization, why_utilization = _recommend_gpu_memory_utilization(
-        of.gpu,
-        of.rules.default_gpu_memory_utilization,
-        policy.gpu_memory_utilization,
-        context_bytes=context_bytes(launch),
-        outside_bytes=outside_budget_bytes(launch) + unseen_tenants_bytes(of.gpu),
-        headroom_bytes=int(policy.headroom_gb * GIB),
-    )
+    utilization, why_utilization = _utilization(of, config)
     explanations = {
         "gpu_memory_utilization": why_utilization,
         "max_num_seqs": why_seqs,
         "max_num_batched_tokens": why_tokens,
-        "dtype": f"{launch.dtype}, by vLLM's rule for this checkpoint and GPU."
+        "dtype": f"{of.launch(config).dtype}, by vLLM's rule for this checkpoint and GPU."
         if model.dtype.value == "auto"
         else f"You chose {model.dtype.value}.",
     }
@@ -302,20 +313,29 @@ def base_config(of: Situation, layout: Layout) -> VLLMConfig:
     return config.model_copy(update={"gpu_memory_utilization": utilization, "explanations": explanations})
 
 
+def _utilization(of: Situation, config: VLLMConfig, base: float | None = None) -> tuple[float, str]:
+    """The share of the card for `config`, at most `base` (None: the version's default) unless chosen."""
+    launch = of.launch(config)
+    policy = of.request.policy
+    return _recommend_gpu_memory_utilization(
+        of.gpu,
+        of.rules.default_gpu_memory_utilization if base is None else base,
+        policy.gpu_memory_utilization,
+        context_bytes=context_bytes(launch),
+        outside_bytes=outside_budget_bytes(launch) + unseen_tenants_bytes(of.gpu),
+        headroom_bytes=int(policy.headroom_gb * GIB),
+    )
+
+
 def _free_steps(of: Situation, base: VLLMConfig) -> Iterator[Step]:
     """What costs next to nothing: a larger share of the card, a smaller step, then both."""
     policy = of.request.policy
     found: list[Step] = []
     used = base.gpu_memory_utilization or of.rules.default_gpu_memory_utilization
     shared = of.gpu.klass in {"consumer", "laptop"} or of.gpu.unified_memory
-    if policy.gpu_memory_utilization is None and policy.headroom_gb == 0:
-        launch = of.launch(base)
-        raised, _ = _recommend_gpu_memory_utilization(
-            of.gpu,
-            of.rules.default_gpu_memory_utilization if shared else RAISED_UTILIZATION,
-            context_bytes=context_bytes(launch),
-            outside_bytes=outside_budget_bytes(launch) + unseen_tenants_bytes(of.gpu),
-        )
+    alone = of.gpu.memory_used_bytes <= of.gpu.memory_total_bytes * CROWDED_SHARE
+    if policy.gpu_memory_utilization is None and policy.headroom_gb == 0 and alone:
+        raised, _ = _utilization(of, base, None if shared else RAISED_UTILIZATION)
         if raised > used:
             why = f"Raised from {used:g}: no other program uses this card, and the cache needs the room."
             found.append(Step({"gpu_memory_utilization": raised}, {"gpu_memory_utilization": why}))

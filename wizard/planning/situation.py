@@ -43,10 +43,14 @@ class Situation:
         return Interconnect.NVLINK if self.nvlink else Interconnect.PCIE
 
     @property
+    def whole_length(self) -> int:
+        """Prompt and output of one request."""
+        return self.request.workload.prompt_tokens + self.request.workload.gen_tokens
+
+    @property
     def needed_length(self) -> int:
-        """Prompt and output of one request, as far as the model allows."""
-        workload = self.request.workload
-        return min(workload.prompt_tokens + workload.gen_tokens, self.longest)
+        """What one request takes; 0 where the model can't serve it at any setting."""
+        return self.whole_length if self.whole_length <= self.longest else 0
 
     @property
     def wanted_length(self) -> int:

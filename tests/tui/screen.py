@@ -11,6 +11,7 @@ from textual.worker import WorkerCancelled, WorkerFailed
 
 from tests.tui.fake_engine import FakeEngine
 from wizard.tui.app import WizardApp
+from wizard.tui.screens.model import ModelStep
 
 UNICODE = {"LANG": "C.UTF-8", "TERM": "xterm-256color"}
 
@@ -33,6 +34,9 @@ async def opened(
 async def settled(app: WizardApp, pilot: Pilot[int]) -> None:
     """Waits until every worker is through and what it told is on screen."""
     await pilot.pause()
+    model = app.frame.query(ModelStep)
+    if model and model.first().display:
+        model.first()._judge_rows()
     if app._search_timer is not None and app.searching:
         app._search_timer.stop()
         app._search()

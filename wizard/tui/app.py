@@ -166,10 +166,10 @@ class WizardApp(App[int], inherit_bindings=False):
 
     async def begin(self) -> None:
         """The frame stands: find the facts, and say what there is to say at the start."""
-        self.facts.detect()
         self.facts.read_model(self.request)
         await self.frame.open_step(STEP_NAMES[0])
         self._replan()
+        self.call_after_refresh(self.facts.detect)
         if not self.keeper.greet(self._found) and not self._given:
             self.notice("Type to search for a model. Enter goes on, Esc back, ? explains, ^q leaves.")
 

@@ -31,8 +31,8 @@ from wizard.tui.widgets.rows import Row, RowList
 if TYPE_CHECKING:
     from wizard.models.metadata import ModelMetadata
 
-MOST_JUDGED = 40
-"""Rows that one pass of verdicts covers, from the top of what is in view."""
+JUDGE_AFTER_S = 0.12
+"""Quiet seconds before rows are judged: while a list is scrolled there is nothing to read."""
 ASK_HUB_AFTER_S = 0.25
 """Quiet seconds before the hub is asked: a word is typed first."""
 JUMPS = "12345?"
@@ -72,6 +72,7 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         """Quantised forms of the chosen model, shown below it while the search is empty."""
         self.forms_of = ""
         self._hub_timer: Timer | None = None
+        self._judge_timer: Timer | None = None
         self._under_way: dict[str, Progress] = {}
 
     def compose(self) -> ComposeResult:
@@ -226,10 +227,15 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         self.query_one(ModelFacts).show(found, self.plans.get(name), self.troubles.get(name, ""))
 
     def judge(self) -> None:
-        """Plans the rows in view that have no verdict yet, off the key press."""
+        """Plans the rows in view that have no verdict yet, once the hands are still."""
+        if self._judge_timer is not None:
+            self._judge_timer.stop()
+        self._judge_timer = self.set_timer(JUDGE_AFTER_S, self._judge_rows)
+
+    def _judge_rows(self) -> None:
         if self.wizard.facts.gpus and self.judged_for is not None:
             first = self.rows.top
-            names = [each.id for each in self.found[first : first + MOST_JUDGED]]
+            names = [each.id for each in self.found[first : first + max(self.rows.size.height, 1)]]
             wanted = [name for name in names if name not in self.plans and name not in self.troubles]
             if wanted:
                 progress = self._begin("judge")

@@ -69,6 +69,7 @@ class Connection:
             if forbidden():
                 raise OfflineModeIsEnabled
             self._log_in()
+        with in_words(self.asked):  # which knows by now whether there is a login
             yield
 
     def _log_in(self) -> None:

@@ -1,6 +1,7 @@
 """Which mechanisms an architecture is built of: `data/architectures.json`, read and checked.
 
-Every entry names what differs from the entry it is `like`; the values are the fields of `Traits`.
+Every entry names what differs from the entry it is `like`; the values are the fields of `Traits`. One that
+`wraps` takes the decoder that the config names instead, and `like` only where that is unknown.
 A switch is true, false, or the config keys that turn it on (`key=word`: by this word).
 """
 
@@ -26,6 +27,8 @@ class Traits:
     layers: str = "layers"
     embedding: str = "embed_tokens"
     embedding_quantised: bool = True
+    embedding_extra: int = 0
+    """Rows of the embedding that the head doesn't have."""
     head: str = "lm_head"
     """Absolute name; empty: the model has none."""
     head_quantised: bool = True
@@ -168,25 +171,38 @@ POOLING_CHANGES: tuple[tuple[str, Mapping[str, Any]], ...] = (
 )
 
 @lru_cache(maxsize=1)
-def _table() -> Mapping[str, Mapping[str, Any]]:
+def _document() -> Mapping[str, Any]:
     text = resources.files("wizard.data").joinpath("architectures.json").read_text(encoding="utf-8")
-    table: Mapping[str, Mapping[str, Any]] = json.loads(text)["architectures"]
+    document: Mapping[str, Any] = json.loads(text)
+    return document
+
+
+def _table() -> Mapping[str, Mapping[str, Any]]:
+    table: Mapping[str, Mapping[str, Any]] = _document()["architectures"]
     return table
 
 
 def known_architectures() -> tuple[str, ...]:
     """Every architecture of the table; lower-case entries are bases that others are like."""
-    return tuple(name for name in _table() if name[0].isupper() or "For" in name)
+    return tuple(name for name in _table() if name[0].isupper())
+
+
+def architecture_of_type(model_type: str) -> str:
+    """The architecture that a config class names by itself; empty for others."""
+    found = _document()["named_by_type"].get(model_type, "")
+    return found if isinstance(found, str) else ""
 
 
 @lru_cache(maxsize=512)
-def traits_of(architecture: str) -> Traits | None:
+def traits_of(architecture: str, decoder_architecture: str = "", decoder_type: str = "") -> Traits | None:
     """The traits of an architecture, or `None` where the table doesn't have it.
 
-    vLLM turns decoders into pooling models: `XModel` keeps everything of `XForCausalLM`,
-    `XForSequenceClassification` has a scoring matrix for its head (models/adapters.py).
+    Wrappers (multimodal classes) take their decoder's traits, found by the architecture or the model type
+    of the decoder's section, and lay their own over them. vLLM turns decoders into pooling models: `XModel`
+    keeps everything of `XForCausalLM`, `XForSequenceClassification` has a scoring matrix for its head
+    (models/adapters.py).
     """
-    merged = _merged(architecture)
+    merged = _merged(architecture, decoder_architecture, decoder_type)
     for suffix, changes in POOLING_CHANGES:
         if merged is None and architecture.endswith(suffix):
             merged = _merged(architecture.removesuffix(suffix) + "ForCausalLM")
@@ -196,14 +212,19 @@ def traits_of(architecture: str) -> Traits | None:
     return Traits(**{name: _frozen(name, value) for name, value in merged.items()})
 
 
-def _merged(name: str) -> dict[str, Any] | None:
+def _merged(name: str, decoder_architecture: str = "", decoder_type: str = "") -> dict[str, Any] | None:
     entry = _table().get(name)
     if entry is None:
         return None
-    base = _merged(entry["like"]) or {} if "like" in entry else {}
-    merged = {**base, **{key: value for key, value in entry.items() if key != "like"}}
-    if "defaults" in base and "defaults" in entry:
-        merged["defaults"] = {**base["defaults"], **entry["defaults"]}
+    base = entry.get("like")
+    if entry.get("wraps"):
+        by_type = _document()["decoders"].get(decoder_type)
+        known = decoder_architecture in _table() and not _table()[decoder_architecture].get("wraps")
+        base = decoder_architecture if known else by_type or base
+    found = (_merged(base) or {}) if base else {}
+    merged = {**found, **{key: value for key, value in entry.items() if key not in ("like", "wraps")}}
+    if "defaults" in found and "defaults" in entry:
+        merged["defaults"] = {**found["defaults"], **entry["defaults"]}
     return merged
 
 

@@ -117,6 +117,26 @@ def grouped_query(
     return modules + rotary_of(facts, traits, heads.dim, kind)
 
 
+def block_sparse_query(facts: Facts, traits: Traits, index: int, kind: str) -> list[Module]:
+    """MiniMax-M3: layers that choose blocks of tokens project an index query and key with Q, K and V."""
+    modules = grouped_query(facts, traits, index, kind)
+    section = facts.part("sparse_attention_config")
+    chosen = section.list("sparse_attention_freq") if section is not None else None
+    if section is None or chosen is None or index >= len(chosen) or not chosen[index]:
+        return modules
+    heads, dim = section.int("sparse_num_index_heads", low=1), section.int("sparse_index_dim", low=1)
+    first = modules[0]
+    if isinstance(first, Linear):
+        modules[0] = replace(
+            first,
+            outputs=(*first.outputs, heads * dim),
+            heads=(*first.heads, heads),
+            parts=(*first.parts, "index_q_proj", "index_k_proj"),
+            whole_outputs=dim,
+        )
+    return [*modules, Tensor(f"{traits.attn}.index_norms", 2 * dim)]
+
+
 def rotary_of(facts: Facts, traits: Traits, head_dim: int, kind: str) -> list[Module]:
     """The rotary table of a layer, by the family's rule."""
     if traits.rope == "none":

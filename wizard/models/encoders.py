@@ -11,6 +11,7 @@ from wizard.models.architectures import Traits
 from wizard.models.attention import hidden_size
 from wizard.models.deepseek_v4 import hyper_connection_head
 from wizard.models.facts import Facts
+from wizard.models.kimi import residual_output
 from wizard.models.modules import CacheScales, Linear, Module, Tensor, Vocabulary
 
 
@@ -88,6 +89,7 @@ EXTRAS: Mapping[str, Callable[[Facts, Traits], list[Module]]] = {
     "causal_mask": causal_mask,
     "word_embedding_norm": word_embedding_norm,
     "per_layer_embeddings": per_layer_embeddings,
+    "residual_output": residual_output,
     "hyper_connection_head": hyper_connection_head,
 }
 

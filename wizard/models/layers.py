@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from wizard.errors import ConfigError
 from wizard.models.architectures import Traits
-from wizard.models.attention import grouped_query, hidden_size, switched
+from wizard.models.attention import block_sparse_query, grouped_query, hidden_size, switched
 from wizard.models.decoders import (
     deci_layer,
     falcon_layer,
@@ -21,6 +21,7 @@ from wizard.models.decoders_hybrid import falcon_h1_layer, zamba2_layer
 from wizard.models.deepseek_v4 import deepseek_v4_layer
 from wizard.models.encoders import bert_layer
 from wizard.models.facts import Facts
+from wizard.models.kimi import kimi_layer
 from wizard.models.latent import latent, latent_expanded
 from wizard.models.metadata import short
 from wizard.models.mixers import gated_delta, mamba1, mamba2, short_conv
@@ -37,6 +38,7 @@ def _no_mixer(facts: Facts, traits: Traits, index: int, kind: str) -> list[Modul
 
 MIXERS: Mapping[str, Mixer] = {
     "gqa": grouped_query,
+    "block_sparse": block_sparse_query,
     "mla": latent,
     "mla_expanded": latent_expanded,
     "gated_delta": gated_delta,
@@ -92,6 +94,7 @@ LAYERS: Mapping[str, Callable[[Facts, Traits, int], list[Module]]] = {
     "gemma4": gemma4_layer,
     "granite_hybrid": granite_hybrid_layer,
     "gpt_bigcode": gpt_bigcode_layer,
+    "kimi": kimi_layer,
     "nemotron_h": nemotron_h_layer,
     "opt": opt_layer,
     "zamba2": zamba2_layer,

@@ -88,8 +88,11 @@ class Patterns:
             return True
         return any(pattern.match(name) for pattern in self._regexes)
 
-    def cover(self, names: Names, *, experts: bool = False) -> bool:
-        """True where the module, or every matrix fused in it, is on the list."""
+    def cover(self, names: Names, *, experts: bool = False, beside: bool = False) -> bool:
+        """True where the module, or every matrix fused in it, is on the list.
+
+        `beside`: experts are covered, too, by an entry inside the block that holds them.
+        """
         if not (self.exact or self.contains):
             return False
         if self.matches(names.full):
@@ -97,7 +100,7 @@ class Patterns:
         if names.parts and all(self.matches(part) for part in names.parts):
             return True
         if self.children and (
-            names.full in self._parents or (experts and _moe_parent(names.full) in self._parents)
+            names.full in self._parents or (beside and _moe_parent(names.full) in self._parents)
         ):
             return True
         return (

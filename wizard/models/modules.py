@@ -33,6 +33,8 @@ class Linear:
     """Empty: the model's."""
     whole_outputs: int = 0
     """Further output rows that every rank keeps whole."""
+    multiple: int = 1
+    """Rows of a rank are rounded up to this."""
     absorbed: bool = False
     """MLA's up-projection: loading keeps transposed copies in the model's dtype beside it."""
     uncut_if_packed: bool = False
@@ -54,6 +56,8 @@ class Experts:
     quantised: bool = True
     active: int = 1
     """Experts per token."""
+    smallest_shard: int = 0
+    """Narrower cuts of the intermediate size are padded to this."""
     parts: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from wizard.errors import ConfigError
 from wizard.models.facts import Facts
@@ -69,9 +69,10 @@ class Quantization:
             return PLAIN
         if self.ignored.cover(names, experts=role == "experts"):
             return PLAIN
-        for rule in self.rules:
-            if rule.names.cover(names, experts=role == "experts"):
-                return rule.scheme
+        for beside in (False, True) if role == "experts" else (False,):
+            for rule in self.rules:
+                if rule.names.cover(names, experts=role == "experts", beside=beside):
+                    return rule.scheme
         if self.listed_only:
             return PLAIN
         if role == "head":
@@ -123,6 +124,12 @@ def method_name(metadata: ModelMetadata) -> str:
         return "modelopt_mxfp8" if algorithm == "MXFP8" else "modelopt"
     if method == "fp8" and metadata.model_type == "deepseek_v4":
         return "deepseek_v4_fp8"
+    if (
+        method == "compressed-tensors"
+        and metadata.model_type == "kimi_k3"
+        and facts.text("format") == "mxfp4-pack-quantized"
+    ):
+        return "mxfp4"
     if method == "mxfp4":
         return "gpt_oss_mxfp4" if metadata.model_type == "gpt_oss" else "mxfp4"
     return {"gptq": "auto_gptq", "gptq_marlin": "auto_gptq", "awq": "auto_awq", "awq_marlin": "auto_awq"}.get(

@@ -76,10 +76,16 @@ def _four_hidden(facts: Facts, traits: Traits, index: int) -> int:
     return facts.int(*traits.width, default=0) or 4 * hidden_size(facts)
 
 
+def _halved(facts: Facts, traits: Traits, index: int) -> int:
+    """The stated width is that of gate and up together."""
+    return facts.int(*traits.width, low=1) // 2
+
+
 WIDTHS: Mapping[str, Callable[[Facts, Traits, int], int]] = {
     "": _stated,
     "two_thirds": _two_thirds,
     "four_hidden": _four_hidden,
+    "halved": _halved,
 }
 
 

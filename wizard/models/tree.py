@@ -5,7 +5,7 @@ from __future__ import annotations
 from weakref import WeakKeyDictionary
 
 from wizard.errors import ConfigError
-from wizard.models.architectures import Traits, traits_of
+from wizard.models.architectures import Traits, architecture_of_type, traits_of
 from wizard.models.attention import hidden_size, switched
 from wizard.models.encoders import EXTRAS, POOLERS
 from wizard.models.facts import Facts
@@ -39,7 +39,9 @@ def active_parameter_count(metadata: ModelMetadata) -> int:
 
 
 def _describe(metadata: ModelMetadata) -> ModuleTree:
-    traits = traits_of(metadata.architecture)
+    named = metadata.text.get("architectures")
+    decoder = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
+    traits = traits_of(_architecture(metadata), decoder, _decoder_type(metadata))
     if traits is None:
         raise ConfigError(
             f"The architecture {short(metadata.architecture)} is not known here and the config alone can't size it; "
@@ -48,9 +50,10 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
     facts = Facts(metadata.text, traits.defaults)
     blocks = _blocks(facts, traits)
     hidden = hidden_size(facts)
+    rows = facts.int("padded_vocab_size", "vocab_size", low=1)
     embedding = Vocabulary(
         f"{traits.prefix}.{traits.embedding}",
-        facts.int("padded_vocab_size", "vocab_size", low=1),
+        rows + traits.embedding_extra,
         hidden,
         quantised=traits.embedding_quantised,
     )
@@ -64,7 +67,7 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
     if traits.head:
         head = Vocabulary(
             traits.head,
-            embedding.rows,
+            rows,
             hidden,
             head=True,
             bias=switched(facts, traits.head_bias),
@@ -104,6 +107,21 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
         tower_copied_if_uneven=tower.copied_if_uneven if tower else False,
         renames=traits.renames,
     )
+
+
+def _architecture(metadata: ModelMetadata) -> str:
+    """The class that vLLM builds: some config classes name it themselves, where the file only names the decoder."""
+    if "architectures" in metadata.config:
+        return metadata.architecture
+    return architecture_of_type(metadata.model_type) or metadata.architecture
+
+
+def _decoder_type(metadata: ModelMetadata) -> str:
+    """The model type of the decoder's section; a flat config may tell its decoder by a version number."""
+    kind, version = metadata.text.get("model_type"), metadata.config.get("version")
+    if not isinstance(kind, str):
+        return ""
+    return f"{kind} {version}" if isinstance(version, float) else kind
 
 
 def _tied(metadata: ModelMetadata, traits: Traits) -> bool:

@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wizard.models.facts import Facts
-from wizard.models.modules import Block, Linear, Module, Split, Tensor
+from wizard.models.modules import Block, Linear, Module, Rotary, Split, Tensor
+
+ROTARY_ROWS = 8192
+"""Positions of a vision rotary table (qwen2_vl.py, qwen3_vl.py, glm4_1v.py: `max_position=8192`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,19 @@ class LayerStyle:
     quantised: bool = True
     qkv_parts: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
     up_parts: tuple[str, ...] = ("gate_proj", "up_proj")
+    heads: int = 0
+    kv_heads: int = 0
+    """Where keys and values have fewer heads than queries."""
+    head_norm: int = 0
+    """Width of a norm of queries and of keys."""
+    more: int = 0
+    """Further elements per layer: layer scales and the like."""
 
 
 def encoder_layers(style: LayerStyle, depth: int, width: int, mlp_width: int, attention_width: int = 0) -> Block:
     """`depth` equal layers; `attention_width`: of the heads together, where it isn't `width`."""
     inner = attention_width or width
+    keys = inner // style.heads * style.kv_heads if style.heads and style.kv_heads else inner
     column: Split = "column" if style.split else "whole"
     row: Split = "row" if style.split else "whole"
     mlp_split = style.split if style.mlp_split is None else style.mlp_split
@@ -65,10 +76,11 @@ def encoder_layers(style: LayerStyle, depth: int, width: int, mlp_width: int, at
             Linear(
                 style.qkv,
                 width,
-                (inner, inner, inner),
+                (inner, keys, keys),
                 column,
                 style.bias,
                 parts=style.qkv_parts,
+                heads=(0, style.kv_heads, style.kv_heads) if style.kv_heads else (),
                 quantised=style.quantised,
             )
         )
@@ -91,7 +103,7 @@ def encoder_layers(style: LayerStyle, depth: int, width: int, mlp_width: int, at
             quantised=style.quantised,
         ),
         Linear(style.down, mlp_width, (width,), "row" if mlp_split else "whole", mlp_bias, quantised=style.quantised),
-        Tensor("norms", style.norms * width * (2 if style.norm_bias else 1)),
+        Tensor("norms", style.norms * width * (2 if style.norm_bias else 1) + 2 * style.head_norm + style.more),
     ]
     return Block(style.prefix, tuple(range(depth)), tuple(modules))
 
@@ -128,3 +140,13 @@ def two_layers(
         Linear(first, inputs, (middle,), "column" if split else "whole", bias, quantised=quantised),
         Linear(second, middle, (outputs,), "row" if split else "whole", bias, quantised=quantised),
     ]
+
+
+def vision_part(config: Facts) -> Facts:
+    """The encoder's section; empty where absent, so that its defaults hold."""
+    return config.part("vision_config", "visual_config", "vision_tower_config") or Facts({})
+
+
+def vision_rotary(head_dim: int) -> Rotary:
+    """Half of a vision head rotates."""
+    return Rotary(rows=ROTARY_ROWS, width=head_dim // 2, key="vision")

@@ -155,6 +155,8 @@ class Sizer:
             outputs = tuple(cut)
         if linear.whole_outputs:
             outputs = (*outputs, linear.whole_outputs)
+        if linear.multiple > 1:
+            outputs = (*outputs[:-1], outputs[-1] + -sum(outputs) % linear.multiple)
         dtype = linear.dtype or self.layout.dtype
         shard = Shard(inputs, outputs, linear.inputs, dtype)
         self._check_shape(linear, shard, scheme, tp)
@@ -211,6 +213,8 @@ class Sizer:
         layout = self.layout
         count = -(-experts.count // layout.ep)
         hidden, intermediate = experts.hidden, self._cut(experts.intermediate, layout.expert_tp)
+        if layout.expert_tp > 1:
+            intermediate = max(intermediate, experts.smallest_shard)
         if scheme.kind == "mxfp4":
             hidden_multiple, multiple = mxfp4_multiple(layout.capability, gpt_oss=self.gpt_oss)
             hidden = -(-hidden // hidden_multiple) * hidden_multiple

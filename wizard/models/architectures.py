@@ -157,7 +157,7 @@ class Traits:
     """Which builder describes the vision or audio encoder and its projector (`wizard.models.towers`)."""
     pooler: str = ""
     draft: str = ""
-    """Which builder describes the multi-token-prediction layers."""
+    """'apart': multi-token-prediction layers stand beside the model, else they continue its layers."""
     renames: tuple[tuple[str, str], ...] = ()
     """Checkpoint prefix -> vLLM prefix, for names in ignore lists."""
     defaults: Mapping[str, Any] = field(default_factory=dict)

@@ -144,8 +144,6 @@ class ModuleTree:
     """Kept whole too where TP doesn't divide the heads, which vLLM refuses for other encoders."""
     tied: tuple[Module, ...] = ()
     """Embeddings that the head shares: on the last stage too, but once where first and last are one."""
-    draft: tuple[Block, ...] = ()
-    """Multi-token-prediction layers, loaded only when speculative decoding uses them."""
     warnings: tuple[str, ...] = field(default=())
     renames: tuple[tuple[str, str], ...] = ()
     """Checkpoint prefix -> vLLM prefix, for names in ignore lists."""

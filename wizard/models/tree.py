@@ -38,7 +38,8 @@ def active_parameter_count(metadata: ModelMetadata) -> int:
     return tree_parameters(module_tree(metadata), active=True)
 
 
-def _describe(metadata: ModelMetadata) -> ModuleTree:
+def traits_for(metadata: ModelMetadata) -> Traits:
+    """The traits of a model. Raises ConfigError for an architecture that is not known."""
     named = metadata.text.get("architectures")
     decoder = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
     traits = traits_of(_architecture(metadata), decoder, _decoder_type(metadata))
@@ -47,6 +48,11 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
             f"The architecture {short(metadata.architecture)} is not known here and the config alone can't size it; "
             "use a model directory or id whose safetensors headers can be read."
         )
+    return traits
+
+
+def _describe(metadata: ModelMetadata) -> ModuleTree:
+    traits = traits_for(metadata)
     facts = Facts(metadata.text, traits.defaults)
     blocks = _blocks(facts, traits)
     hidden = hidden_size(facts)

@@ -22,6 +22,7 @@ from wizard.models.modules import (
 from wizard.models.quantization import Quantization
 from wizard.models.storage import (
     DTYPE_BYTES,
+    PLAIN,
     Bytes,
     ExpertShard,
     Scheme,
@@ -138,12 +139,9 @@ class Sizer:
             return size // heads
         return self._cut(heads, tp) * (size // heads)
 
-    def _linear(self, linear: Linear, scheme: Scheme) -> Size:
-        tp = self.layout.tp
-        if (linear.sequence_parallel and self.layout.copies_shared) or (
-            linear.uncut_if_packed and scheme.kind in ("gptq", "awq")
-        ):
-            tp = 1
+    def shard(self, linear: Linear, scheme: Scheme = PLAIN) -> Shard:
+        """A matrix as this rank holds it."""
+        tp = self._ranks(linear, scheme)
         inputs, outputs = linear.inputs, linear.outputs
         if linear.split == "row":
             inputs = self._cut(inputs, tp)
@@ -157,13 +155,22 @@ class Sizer:
             outputs = (*outputs, linear.whole_outputs)
         if linear.multiple > 1:
             outputs = (*outputs[:-1], outputs[-1] + -sum(outputs) % linear.multiple)
-        dtype = linear.dtype or self.layout.dtype
-        shard = Shard(inputs, outputs, linear.inputs, dtype)
-        self._check_shape(linear, shard, scheme, tp)
+        return Shard(inputs, outputs, linear.inputs, linear.dtype or self.layout.dtype)
+
+    def _ranks(self, linear: Linear, scheme: Scheme) -> int:
+        """Ranks that share the matrix."""
+        copied = linear.sequence_parallel and self.layout.copies_shared
+        if copied or (linear.uncut_if_packed and scheme.kind in ("gptq", "awq")):
+            return 1
+        return self.layout.tp
+
+    def _linear(self, linear: Linear, scheme: Scheme) -> Size:
+        shard = self.shard(linear, scheme)
+        self._check_shape(linear, shard, scheme, self._ranks(linear, scheme))
         total = linear_bytes(scheme, shard)
         repacked = self._repacked(linear, scheme, shard, total)
         if linear.bias:
-            total[dtype] += sum(outputs) * DTYPE_BYTES[dtype]
+            total[shard.dtype] += sum(shard.outputs) * DTYPE_BYTES[shard.dtype]
         return Size(total, 0, repacked, sum(map(unsplit_bytes, linear_tensors(scheme, shard))))
 
     def _repacked(self, linear: Linear, scheme: Scheme, shard: Shard, stored: Bytes) -> int:
@@ -209,9 +216,9 @@ class Sizer:
                         f"block_n = {rows}."
                     )
 
-    def _experts(self, experts: Experts, scheme: Scheme) -> Size:
+    def expert_shard(self, experts: Experts, scheme: Scheme = PLAIN) -> ExpertShard:
+        """A layer's experts as this rank holds them."""
         layout = self.layout
-        count = -(-experts.count // layout.ep)
         hidden, intermediate = experts.hidden, self._cut(experts.intermediate, layout.expert_tp)
         if layout.expert_tp > 1:
             intermediate = max(intermediate, experts.smallest_shard)
@@ -219,8 +226,8 @@ class Sizer:
             hidden_multiple, multiple = mxfp4_multiple(layout.capability, gpt_oss=self.gpt_oss)
             hidden = -(-hidden // hidden_multiple) * hidden_multiple
             intermediate = -(-intermediate // multiple) * multiple
-        shard = ExpertShard(
-            count=count,
+        return ExpertShard(
+            count=-(-experts.count // layout.ep),
             hidden=hidden,
             intermediate=intermediate,
             gated=experts.gated,
@@ -228,9 +235,12 @@ class Sizer:
             dtype=layout.dtype,
             tp=layout.tp,
         )
+
+    def _experts(self, experts: Experts, scheme: Scheme) -> Size:
+        shard = self.expert_shard(experts, scheme)
         if scheme.kind in ("gptq", "awq") and not _marlin_takes(scheme, shard):
             scheme = replace(scheme, kind="unpacked")
-        buffers = 4 * experts.count if layout.ep > 1 else 0
+        buffers = 4 * experts.count if self.layout.ep > 1 else 0
         total = expert_bytes(scheme, shard)
         slack = sum(map(unsplit_bytes, expert_tensors(scheme, shard)))
         return Size(total, buffers, self._repacked_experts(scheme, shard, total), slack)

@@ -25,10 +25,12 @@ from wizard.models.modules import (
     Tensor,
     Vocabulary,
 )
+from wizard.models.mtp import draft_blocks
 from wizard.models.quantization import Quantization, Role, quantization_of
 from wizard.models.storage import PLAIN, Scheme
 from wizard.models.tree import module_tree
 from wizard.planning.launch import Launch
+from wizard.planning.lora import lora_elements
 from wizard.planning.sharding import Layout, Size, Sizer
 
 SWIZZLED_SCALES_FREED = (0, 25)
@@ -108,7 +110,6 @@ class _Model:
     last: tuple[_Group, ...]
     every: tuple[_Group, ...]
     tied: tuple[_Group, ...]
-    draft: tuple[_Group, ...]
 
 
 _models: WeakKeyDictionary[ModelMetadata, dict[str | None, _Model]] = WeakKeyDictionary()
@@ -123,7 +124,8 @@ def rank_weights(launch: Launch) -> RankWeights:
     """
     online = launch.quantization if launch.online_quantization else None
     layout = _layout(launch)
-    key = (layout, online, launch.rules.number[:2])
+    lora = (launch.config.max_loras, launch.config.max_lora_rank) if launch.config.enable_lora else None
+    key = (layout, online, launch.rules.number[:2], launch.speculative_method, lora)
     remembered = _ranks.setdefault(launch.metadata, {})
     result = remembered.get(key)
     if result is None:
@@ -179,7 +181,6 @@ def _model(metadata: ModelMetadata, online: str | None) -> _Model:
             last=_ungrouped(tree.last, quantization),
             every=_ungrouped(tree.every, quantization),
             tied=_ungrouped(tree.tied, quantization),
-            draft=_grouped(tree.draft, quantization),
         )
     return model
 
@@ -258,12 +259,38 @@ def _compute(model: _Model, layout: Layout, launch: Launch) -> RankWeights:
         stages.append(sum_of.stage())
     return RankWeights(
         stages=tuple(stages),
-        draft_bytes=0,
-        lora_bytes=0,
+        draft_bytes=_draft_bytes(model, sizer, launch),
+        lora_bytes=_lora_bytes(model, sizer, launch),
         largest_layer_bytes=_largest_layer(sized),
         refusals=tuple(dict.fromkeys(refusals)),
         warnings=model.tree.warnings,
     )
+
+
+def _draft_bytes(model: _Model, sizer: Sizer, launch: Launch) -> int:
+    """Loaded bytes of the layers that speculative decoding adds."""
+    if launch.speculative_method is None:
+        return 0
+    drafted = _Sum()
+    for group in _grouped(draft_blocks(launch.metadata, launch.speculative_method), model.quantization):
+        if not isinstance(group.module, Rotary):
+            drafted.add(group.module, sizer.size(group.module, group.scheme), len(group.indices))
+    return drafted.stage().loaded_bytes
+
+
+def _lora_bytes(model: _Model, sizer: Sizer, launch: Launch) -> int:
+    """Slots for adapters on the decoder; the widest stage's, as they are allocated on every stage."""
+    config = launch.config
+    if not config.enable_lora:
+        return 0
+    elements = sum(
+        len(group.indices) * lora_elements(group.module, sizer, config.max_lora_rank, fully_sharded=False)
+        for group in model.groups
+    )
+    stages = max(end - start for start, end in stage_ranges(model.tree.num_layers, launch.pp))
+    elements = elements * stages // max(1, model.tree.num_layers)
+    elements += sum(lora_elements(group.module, sizer, config.max_lora_rank, fully_sharded=False) for group in model.last)
+    return config.max_loras * elements * launch.dtype_bytes
 
 
 def _refusals(model: _Model, layout: Layout, launch: Launch) -> Iterator[str]:

@@ -9,10 +9,11 @@ from weakref import WeakKeyDictionary
 
 from tests.accuracy_perf.records import Run
 from tests.accuracy_perf.traffic import LONGEST_OUTPUT, burst, open_loop, static
+from wizard.planning.kernel_rates import Constants
 from wizard.planning.perf_data import FIGURES
 from wizard.planning.perf_facts import ModelFacts, model_facts
 from wizard.planning.perf_machine import Machine, machine_of
-from wizard.planning.roofline import Constants, Engine, EngineSettings, Sharding
+from wizard.planning.roofline import Engine, EngineSettings, Sharding
 from wizard.planning.serving import Requests, Served, closed_loop
 from wizard.schemas.outputs import GIB, GPUInfo
 

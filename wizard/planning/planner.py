@@ -16,6 +16,7 @@ from wizard.planning.launch import quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
 from wizard.planning.perf import estimate_performance
 from wizard.planning.recommend import choose
+from wizard.planning.search import alternatives
 from wizard.planning.situation import nvlink_present, situation
 from wizard.schemas.inputs import (
     HardwareInput,
@@ -62,9 +63,9 @@ def plan(
     """The recommended plan for `request` on `gpus` (those of one node).
 
     Without `surroundings` only config, verdict and forecast are computed, which is what one key press
-    asks for; with them, fixes are searched as well. Every valid request gets a plan; extra flags that the
-    version refuses make one that won't start. Raises ConfigError alone, for a model whose config can't be
-    sized.
+    asks for; with them, fixes and alternatives are searched. Every valid request gets a plan; extra flags
+    that the version refuses make one that won't start. Raises ConfigError alone, for a model whose config
+    can't be sized.
     """
     chosen = version or request.policy.vllm_version or NEWEST_KNOWN
     try:
@@ -88,8 +89,12 @@ def plan(
     if surroundings is None:
         return result
     before = Outcome(choice.config, choice.report, choice.layout.replicas)
-    fixes = plan_fixes(request, of, before, surroundings.siblings, surroundings.machines)
-    return replace(result, fixes=fixes)
+    others = (surroundings.siblings, surroundings.machines)
+    return replace(
+        result,
+        fixes=plan_fixes(request, of, before, *others),
+        alternatives=alternatives(request, of, choice, *others),
+    )
 
 
 def check(

@@ -8,22 +8,15 @@ link; every layer costs launches, every sequence host work. The constants are in
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
+from wizard.planning.kernel_rates import Constants, KernelRates, expert_format
 from wizard.planning.perf_facts import CacheKind, ModelFacts, RoutedExperts
 from wizard.planning.perf_machine import Machine
-
-Constants: TypeAlias = Mapping[str, float]
 
 VERSION_AT_SPEED = 19
 """Minor version from which launch overhead is taken as constant: the newest with many measured runs."""
 FIRST_V1_ENGINE = (0, 8)
-
-FORMATS: Mapping[str, str] = {"nvfp4": "fp4", "mxfp4": "fp4"}
-"""Kernels whose efficiency is fitted together."""
-EXPERT_FORMATS: Mapping[str, str] = {**FORMATS, "int8": "fp8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +76,7 @@ class Engine:
         old = settings.version is not None and settings.version < FIRST_V1_ENGINE
         rocm_of_old = old and machine.family == "amd_hbm"
         family = "amd_hbm_old" if rocm_of_old else machine.family
-        rates = _Rates(machine, family, constants)
+        rates = KernelRates(machine, family, constants)
         tp, dp = sharding.tp, sharding.dp
         self._dp = dp
         self._skew = constants["experts.skew"]
@@ -136,7 +129,7 @@ class Engine:
         # states are read and written once per step, in two bytes
         self._decoding_s = 2 * 2 * facts.state_elements / sharding.tp / bandwidth
 
-    def _per_token(self, facts: ModelFacts, machine: Machine, sharding: Sharding, rates: _Rates) -> None:
+    def _per_token(self, facts: ModelFacts, machine: Machine, sharding: Sharding, rates: KernelRates) -> None:
         constants = self.constants
         width = 2 * facts.hidden
         tp, dp = sharding.tp, sharding.dp
@@ -169,8 +162,7 @@ class Engine:
             constants["layer_s"] + (constants["quantised_layer_s"] if quantised else 0.0)
         )
         for part in facts.experts:
-            kernel = EXPERT_FORMATS.get(part.kernel, part.kernel)
-            launches += part.layers * constants[f"experts.layer_s.{kernel}"]
+            launches += part.layers * constants[f"experts.layer_s.{expert_format(part.kernel)}"]
         launches += sum(kind.layers for kind in facts.caches if kind.latent) * constants["latent_layer_s"]
         if machine.family == "blackwell":
             launches *= constants["blackwell.launches"]
@@ -219,67 +211,7 @@ class Engine:
         return seconds
 
 
-@dataclass(frozen=True, slots=True)
-class _Rates:
-    """What kernels of each format reach on one kind of card."""
-
-    machine: Machine
-    family: str
-    constants: Constants
-
-    @property
-    def memory(self) -> float:
-        return self.machine.bandwidth * self.constants[f"bandwidth.{self.family}"]
-
-    def bandwidth(self, kernel: str) -> float:
-        return self.memory * (1.0 if kernel == "w16" else self.constants[f"bandwidth.{_format(kernel)}"])
-
-    def flops(self, kernel: str) -> float:
-        unit, form = self._unit(kernel)
-        return (
-            unit
-            * self.constants[f"compute.{self.family}"]
-            * (1.0 if form == "w16" else self.constants[f"compute.{form}"])
-        )
-
-    def expert_flops(self, kernel: str) -> float:
-        unit, _ = self._unit(kernel)
-        return (
-            unit
-            * self.constants[f"compute.{self.family}"]
-            * self.constants[f"experts.compute.{EXPERT_FORMATS.get(kernel, kernel)}"]
-        )
-
-    def expert_bandwidth(self, kernel: str) -> float:
-        faster = self.constants["blackwell.experts"] if self.machine.family == "blackwell" else 1.0
-        return (
-            self.memory * faster * self.constants[f"experts.bandwidth.{EXPERT_FORMATS.get(kernel, kernel)}"]
-        )
-
-    def _unit(self, kernel: str) -> tuple[float, str]:
-        """FLOP/s of the units that multiply, and whose efficiency counts: weight-only kernels compute in 16 bits."""
-        machine = self.machine
-        match kernel:
-            case "fp8":
-                return (machine.flops8, "fp8") if machine.flops8 else (machine.flops16, "int4")
-            case "int8":
-                return machine.ops8 or 2 * machine.flops16, "int8"
-            case "nvfp4":
-                return (machine.flops4, "fp4") if machine.flops4 else (machine.flops16, "int4")
-            case "mxfp4":
-                eight_bits = machine.family == "blackwell" and machine.flops8
-                return machine.flops8 if eight_bits and machine.flops8 else machine.flops16, "fp4"
-            case "int4":
-                return machine.flops16, "int4"
-            case _:
-                return machine.flops16, "w16"
-
-
-def _format(kernel: str) -> str:
-    return FORMATS.get(kernel, kernel)
-
-
-def _experts(part: RoutedExperts, sharding: Sharding, rates: _Rates) -> tuple[int, int, float, float]:
+def _experts(part: RoutedExperts, sharding: Sharding, rates: KernelRates) -> tuple[int, int, float, float]:
     """(experts, active ones, seconds to read one in all layers, seconds of compute per token)."""
     ranks = sharding.expert_ranks
     return (

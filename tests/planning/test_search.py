@@ -1,0 +1,189 @@
+"""Alternatives as the Policy screen gets them: of another kind, better at something, one key away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wizard.hardware.catalogue import get_gpu_by_name
+from wizard.hardware.resolve import machines
+from wizard.models import catalogue
+from wizard.models.metadata import ModelMetadata
+from wizard.planning.planner import Surroundings, plan
+from wizard.schemas.inputs import (
+    BatchingMode,
+    HardwareInput,
+    ModelInput,
+    PlanRequest,
+    PolicyInput,
+    WorkloadInput,
+)
+from wizard.schemas.outputs import Alternative, Plan
+
+
+def model(name: str) -> ModelMetadata:
+    found = catalogue.load(name)
+    assert found is not None
+    return found
+
+
+def planned(
+    name: str,
+    gpu: str,
+    count: int,
+    *,
+    siblings: tuple[str, ...] = (),
+    elsewhere: bool = False,
+    workload: dict[str, Any] | None = None,
+    answers: dict[str, Any] | None = None,
+    **policy: Any,
+) -> tuple[PlanRequest, Plan, Surroundings]:
+    request = PlanRequest(
+        model=ModelInput(model=name),
+        hardware=HardwareInput(gpu=gpu, gpus=count, **(answers or {})),
+        workload=WorkloadInput(**(workload or {})),
+        policy=PolicyInput(**policy),
+    )
+    around = Surroundings({sibling: model(sibling) for sibling in siblings}, machines() if elsewhere else ())
+    return request, plan(request, model(name), [get_gpu_by_name(gpu)] * count, surroundings=around), around
+
+
+def titled(found: Plan, text: str) -> Alternative:
+    (each,) = [each for each in found.alternatives if text in each.title]
+    return each
+
+
+BIG = "meta-llama/Llama-3.3-70B-Instruct"
+ROUNDED = "RedHatAI/Llama-3.3-70B-Instruct-fp8-dynamic"
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "count", "users"),
+    [
+        (BIG, "H100 SXM5 80GB", 4, 64),
+        (BIG, "A100 SXM4 80GB", 8, 32),
+        ("Qwen/Qwen3-235B-A22B", "H200 SXM 141GB", 8, 64),
+        ("deepseek-ai/DeepSeek-V3", "H200 SXM 141GB", 8, 64),
+        ("meta-llama/Llama-3.1-8B-Instruct", "RTX 4090", 1, 8),
+        ("openai/gpt-oss-120b", "H100 SXM5 80GB", 1, 16),
+    ],
+)
+def test_alternatives_start_differ_and_are_one_change_away(
+    name: str, gpu: str, count: int, users: int
+) -> None:
+    siblings = (ROUNDED,) if name == BIG else ()
+    request, found, around = planned(
+        name, gpu, count, siblings=siblings, elsewhere=True, workload={"concurrency": users}
+    )
+    assert 3 <= len(found.alternatives) <= 8
+    assert len({each.title for each in found.alternatives}) == len(found.alternatives)
+    for each in found.alternatives:
+        assert each.feasibility.verdict != "wont_start"
+        assert each.performance is not None
+        assert each.why.endswith(".")
+        changed = request
+        for path, value in each.request_changes:
+            changed = changed.with_value(path, value)
+        cards = [card for card in machines() if card.name == changed.hardware.gpu] or [get_gpu_by_name(gpu)]
+        metadata = around.siblings.get(changed.model.model, model(name))
+        again = plan(changed, metadata, cards[:1] * (changed.hardware.gpus or 1))
+        assert again.config == each.config
+        assert again.feasibility.verdict == each.feasibility.verdict
+
+
+def test_what_fits_comes_first_and_then_what_the_goal_asks_for() -> None:
+    _, found, _ = planned(
+        BIG,
+        "H100 SXM5 80GB",
+        4,
+        siblings=(ROUNDED,),
+        workload={"concurrency": 64},
+    )
+    verdicts = [each.feasibility.verdict for each in found.alternatives]
+    assert verdicts == sorted(verdicts)  # "fits" before "tight"
+    _, found, _ = planned(
+        BIG, "H100 SXM5 80GB", 4, workload={"concurrency": 64, "batching_mode": BatchingMode.THROUGHPUT}
+    )
+    rates = [
+        each.performance.output_tokens_per_s.mid
+        for each in found.alternatives
+        if each.feasibility.verdict == "fits" and each.performance is not None
+    ]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_fewer_gpus_free_the_others() -> None:
+    _, found, _ = planned(BIG, "H100 SXM5 80GB", 8, workload={"concurrency": 8})
+    half = titled(found, "4 of 8 GPUs")
+    assert half.config.world_size == 4
+    assert "4 GPUs instead of 8" in half.why
+
+
+def test_a_longer_context_is_offered_where_the_plan_cut_it() -> None:
+    _, found, _ = planned("meta-llama/Llama-3.1-8B-Instruct", "RTX 4090", 1)
+    longer = titled(found, "context")
+    assert longer.feasibility.max_model_len > found.feasibility.max_model_len
+
+
+def test_rounding_is_offered_only_where_it_is_allowed_and_possible() -> None:
+    def kinds(found: Plan) -> set[str]:
+        return {path for each in found.alternatives for path, _ in each.request_changes}
+
+    _, free, _ = planned(BIG, "H100 SXM5 80GB", 8, siblings=(ROUNDED,), workload={"concurrency": 64})
+    assert {"model.quantization", "model.kv_cache_dtype", "model.model"} <= kinds(free)
+    _, strict, _ = planned(
+        BIG,
+        "H100 SXM5 80GB",
+        8,
+        siblings=(ROUNDED,),
+        workload={"concurrency": 64},
+        allow_quantized=False,
+        allow_fp8_kv=False,
+    )
+    assert not {"model.quantization", "model.kv_cache_dtype", "model.model"} & kinds(strict)
+    _, old, _ = planned(BIG, "A100 SXM4 80GB", 8, workload={"concurrency": 64})
+    assert not {"model.quantization", "model.kv_cache_dtype"} & kinds(old)
+
+
+def test_a_model_with_a_draft_head_is_offered_speculation() -> None:
+    _, found, _ = planned("deepseek-ai/DeepSeek-V3", "H200 SXM 141GB", 8, workload={"concurrency": 16})
+    drafted = titled(found, "speculative decoding")
+    assert drafted.config.speculative_config == {"method": "mtp", "num_speculative_tokens": 1}
+    assert found.performance is not None
+    assert drafted.performance is not None
+    assert drafted.performance.tpot_ms.mid < found.performance.tpot_ms.mid
+
+
+def test_latents_are_cached_once_where_ranks_share_them() -> None:
+    _, found, _ = planned(
+        "deepseek-ai/DeepSeek-V3",
+        "H200 SXM 141GB",
+        8,
+        workload={"concurrency": 64},
+        answers={"tensor_parallel_size": 8},
+    )
+    shared = titled(found, "cache shared by 8 GPUs")
+    assert shared.config.decode_context_parallel_size == 8
+    assert shared.feasibility.concurrency_at_workload > 5 * found.feasibility.concurrency_at_workload
+
+
+def test_where_nothing_starts_the_alternatives_do() -> None:
+    _, found, _ = planned("Qwen/Qwen3.5-27B", "RTX 4090", 1, elsewhere=True)
+    assert found.feasibility.verdict == "wont_start"
+    assert found.alternatives
+    assert all(each.feasibility.verdict != "wont_start" for each in found.alternatives)
+    assert any("hardware.gpu" in dict(each.request_changes) for each in found.alternatives)
+
+
+def test_cheaper_machines_are_cheaper() -> None:
+    _, found, _ = planned(BIG, "A100 SXM4 80GB", 8, elsewhere=True)
+    for each in found.alternatives:
+        values = dict(each.request_changes)
+        if "hardware.gpu" in values:
+            assert " an hour" in each.why
+
+
+def test_without_surroundings_nothing_is_searched() -> None:
+    request = PlanRequest(model=ModelInput(model=BIG), hardware=HardwareInput(gpu="H100 SXM5 80GB", gpus=4))
+    assert plan(request, model(BIG), [get_gpu_by_name("H100 SXM5 80GB")] * 4).alternatives == ()

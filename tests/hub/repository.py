@@ -161,8 +161,6 @@ def model(id: str, config: Mapping[str, Any] = CONFIG, shards: int = 1, **more: 
     files: dict[str, Plain | Weights] = {"config.json": plain(config), "README.md": plain("# a model")}
     for number in range(shards):
         part = {name: shapes[name] for name in names[number::shards]}
-        name = (
-            "model.safetensors" if shards == 1 else f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
-        )
+        name = "model.safetensors" if shards == 1 else f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
         files[name] = Weights(part)
     return Repository(id, files, **more)

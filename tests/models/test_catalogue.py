@@ -1,4 +1,4 @@
-"""The built-in catalogue: large enough, sourced, searchable, every entry plannable."""
+"""The built-in catalogue: large enough, sourced, searchable, every entry as its head says."""
 
 from __future__ import annotations
 
@@ -7,12 +7,36 @@ import pytest
 from wizard.models import catalogue
 from wizard.models.load import load, load_siblings
 from wizard.models.metadata import load_model_metadata
+from wizard.models.tree import parameter_count
 
 
 def test_at_least_sixty_models_each_with_its_source() -> None:
     models = catalogue.models()
     assert len(models) >= 60
     assert all(model.source for model in models.values())
+
+
+def test_every_entry_loads() -> None:
+    for model in catalogue.models().values():
+        metadata = catalogue.load(model.id)
+        assert metadata is not None
+        assert metadata.model == model.id
+
+
+def test_heads_tell_what_the_configs_do() -> None:
+    for model in list(catalogue.models().values())[::9]:
+        metadata = catalogue.load(model.id)
+        assert metadata is not None
+        assert model.dtype == metadata.dtype
+        assert (model.quantization is None) == (metadata.quantization_config is None)
+        if model.params is not None:
+            assert model.params == pytest.approx(parameter_count(metadata), rel=0.01)
+
+
+def test_most_sizes_and_licences_are_known() -> None:
+    models = catalogue.models().values()
+    assert sum(model.params is not None for model in models) > 0.9 * len(models)
+    assert sum(model.license is not None for model in models) > 0.6 * len(models)
 
 
 @pytest.mark.parametrize("text", ["qwen3 30b", "30B qwen3", "QWEN3-30b"])
@@ -22,6 +46,13 @@ def test_words_in_any_order_and_case(text: str) -> None:
 
 def test_empty_search_lists_all() -> None:
     assert len(catalogue.search("")) == len(catalogue.models())
+
+
+def test_a_name_is_found_in_any_case() -> None:
+    metadata = catalogue.load("qwen/QWEN3-8b")
+    assert metadata is not None
+    assert metadata.model == "Qwen/Qwen3-8B"
+    assert catalogue.load("nobody/nothing") is None
 
 
 def test_quantised_forms_of_a_base_and_back() -> None:

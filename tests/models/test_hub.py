@@ -47,7 +47,9 @@ class TestFacts:
     def test_licence_and_gate_are_told(self, fake_hub: FakeHub) -> None:
         fake_hub.repositories.append(model("org/llama", tags=("license:mit",)))
         assert hub.fetch("org/llama").license == "mit"
-        fake_hub.repositories.append(model("org/other", card={"license": "apache-2.0"}, tags=("license:mit",)))
+        fake_hub.repositories.append(
+            model("org/other", card={"license": "apache-2.0"}, tags=("license:mit",))
+        )
         assert hub.fetch("org/other").license == "apache-2.0"
 
     def test_headers_longer_than_the_first_read(self, fake_hub: FakeHub) -> None:
@@ -109,7 +111,10 @@ class TestFacts:
         assert hub.fetch("org/encoder").max_position_embeddings == 384
 
     def test_limit_of_the_tokenizer_counts_for_absolute_positions_alone(self, fake_hub: FakeHub) -> None:
-        for name, config in (("org/rotary", CONFIG), ("org/absolute", {**CONFIG, "position_embedding_type": "absolute"})):
+        for name, config in (
+            ("org/rotary", CONFIG),
+            ("org/absolute", {**CONFIG, "position_embedding_type": "absolute"}),
+        ):
             repository = model(name, config)
             repository.files["tokenizer_config.json"] = plain({"model_max_length": 512})
             fake_hub.repositories.append(repository)
@@ -124,7 +129,9 @@ class TestFacts:
         assert "2,048 tokens" in hub.fetch("org/llama").warnings[0]
 
     def test_code_of_a_repository_is_never_read(self, fake_hub: FakeHub) -> None:
-        repository = model("org/own-code", {**CONFIG, "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}})
+        repository = model(
+            "org/own-code", {**CONFIG, "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}
+        )
         repository.files["configuration_own.py"] = plain("raise SystemExit('run')")
         fake_hub.repositories.append(repository)
         assert hub.fetch("org/own-code").needs_remote_code
@@ -163,7 +170,11 @@ class TestCost:
             f"model.layers.{layer}.mlp.experts.{expert}.{part}_proj.{kind}": (dtype, shape)
             for layer in range(58)
             for expert in range(256)
-            for part, (rows, columns) in {"gate": (2048, 7168), "up": (2048, 7168), "down": (7168, 2048)}.items()
+            for part, (rows, columns) in {
+                "gate": (2048, 7168),
+                "up": (2048, 7168),
+                "down": (7168, 2048),
+            }.items()
             for kind, dtype, shape in (
                 ("weight", "F8_E4M3", (rows, columns)),
                 ("weight_scale_inv", "F32", (rows // 128, columns // 128)),
@@ -225,7 +236,9 @@ class TestCost:
         traffic = Traffic(report=lambda now: told.append((now.doing, now.received_bytes, now.requests)))
         hub.fetch("org/llama", traffic=traffic)
         assert len(told) == traffic.requests == 4
-        assert {"file list", "config.json", "header 1 of 2", "header 2 of 2"} == {doing for doing, _, _ in told}
+        assert {"file list", "config.json", "header 1 of 2", "header 2 of 2"} == {
+            doing for doing, _, _ in told
+        }
 
 
 class TestRefusals:
@@ -271,7 +284,9 @@ class TestRefusals:
         fake_hub.repositories.append(model("org/llama"))
         assert "no revision 'v9'" in refused("org/llama", revision="v9")
 
-    @pytest.mark.parametrize("name", ["a/b/c", "org/na me", "org/..", "org/x--y", "x" * 97, "org/\x1b[2J", "-x/y"])
+    @pytest.mark.parametrize(
+        "name", ["a/b/c", "org/na me", "org/..", "org/x--y", "x" * 97, "org/\x1b[2J", "-x/y"]
+    )
     def test_no_model_id(self, fake_hub: FakeHub, name: str) -> None:
         sentence = refused(name)
         assert "no model id" in sentence
@@ -437,7 +452,9 @@ class TestBadLines:
         assert "HF_HUB_OFFLINE" in refused("org/llama")
         assert not fake_hub.seen
 
-    def test_what_was_read_earlier_outlives_the_hub(self, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_was_read_earlier_outlives_the_hub(
+        self, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         fake_hub.repositories.append(model("org/llama"))
         hub.fetch("org/llama")
         monkeypatch.setattr("wizard.models.facts_cache.FRESH_S", -1.0)
@@ -507,15 +524,25 @@ class TestSearch:
             "org/llama-awq",
             {
                 "config.json": plain({**CONFIG, "quantization_config": section}),
-                "model.safetensors": Weights({"qweight": ("I32", (1000, 1000)), "scales": ("F16", (100, 100))}),
+                "model.safetensors": Weights(
+                    {"qweight": ("I32", (1000, 1000)), "scales": ("F16", (100, 100))}
+                ),
             },
             tags=("license:apache-2.0", "base_model:quantized:org/llama", "awq"),
             downloads=7,
         )
-        fake_hub.repositories += [model("org/llama", downloads=90, gated="auto", tags=("license:llama3.1",)), packed]
+        fake_hub.repositories += [
+            model("org/llama", downloads=90, gated="auto", tags=("license:llama3.1",)),
+            packed,
+        ]
         first, second = hub.search("llama")
         assert (first.id, first.params, first.dtype) == ("org/llama", 155_730_944, "bfloat16")
-        assert (first.downloads, first.license, first.gated, first.quantization) == (90, "llama3.1", True, None)
+        assert (first.downloads, first.license, first.gated, first.quantization) == (
+            90,
+            "llama3.1",
+            True,
+            None,
+        )
         assert (second.quantization, second.base, second.params) == ("awq", "org/llama", 8_010_000)
 
     def test_most_downloaded_first_over_several_pages(self, fake_hub: FakeHub) -> None:
@@ -526,11 +553,15 @@ class TestSearch:
         assert len(fake_hub.seen) == 3
         assert len(hub.search("llama", limit=2)) == 2
 
-    def test_the_token_is_sent_to_no_other_host(self, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_token_is_sent_to_no_other_host(
+        self, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         with FakeHub([model("evil/llama")]) as other:
             fake_hub.page_size = 1
             fake_hub.repositories += [model("org/llama-1"), model("org/llama-2")]
-            monkeypatch.setattr(FakeHub, "url", property(lambda _: f"http://127.0.0.1:{other.server.server_address[1]}"))
+            monkeypatch.setattr(
+                FakeHub, "url", property(lambda _: f"http://127.0.0.1:{other.server.server_address[1]}")
+            )
             assert len(hub.search("llama")) == 1
             assert not other.seen
 
@@ -589,6 +620,12 @@ class TestQuantisedForms:
 def test_a_listing_that_is_nonsense_is_told(fake_hub: FakeHub) -> None:
     fake_hub.repositories.append(Repository("org/odd", {"config.json": plain(CONFIG)}))
     entry = json.loads(json.dumps(fake_hub.repositories[0].info("a" * 40)))
-    for wrong in ({**entry, "siblings": "none"}, {**entry, "sha": None}, [], None, {**entry, "siblings": None}):
+    for wrong in (
+        {**entry, "siblings": "none"},
+        {**entry, "sha": None},
+        [],
+        None,
+        {**entry, "siblings": None},
+    ):
         fake_hub.repositories[0].info = lambda _, wrong=wrong: wrong  # type: ignore[method-assign, misc, assignment]
         assert "not what a hub answers" in refused("org/odd")

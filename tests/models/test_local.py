@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from wizard.errors import ConfigError, ModelUnavailableError
-from wizard.models.local import cached_models, cached_snapshot, load_directory, read_safetensors_header
+from wizard.models.hub_settings import cache_folder
+from wizard.models.local import (
+    cached_models,
+    cached_snapshot,
+    load_directory,
+    load_snapshot,
+    read_safetensors_header,
+)
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -104,18 +111,121 @@ def cache_model(hub: Path, name: str, commit: str, branch: str = "main") -> Path
     return snapshot
 
 
-def test_cache_is_found_by_branch_and_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    first = cache_model(tmp_path, "org/model", "a" * 40)
-    second = cache_model(tmp_path, "org/model", "b" * 40, branch="dev")
-    assert cached_snapshot("org/model") == first
-    assert cached_snapshot("org/model", "dev") == second
-    assert cached_snapshot("org/model", "a" * 40) == first
-    assert cached_snapshot("org/model", "c" * 40) is None
-    assert cached_models() == ["org/model"]
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
-def test_no_cache_is_no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
-    assert cached_models() == []
-    assert cached_snapshot("org/model") is None
+class TestCache:
+    def test_found_by_branch_and_commit(self, hub_cache: Path) -> None:
+        first = cache_model(hub_cache, "org/model", "a" * 40)
+        second = cache_model(hub_cache, "org/model", "b" * 40, branch="dev")
+        assert cached_snapshot("org/model") == first
+        assert cached_snapshot("org/model", "dev") == second
+        assert cached_snapshot("org/model", "a" * 40) == first
+        assert cached_snapshot("org/model", "c" * 40) is None
+        assert cached_models() == ["org/model"]
+
+    def test_no_cache_is_no_models(self, hub_cache: Path) -> None:
+        assert cached_models() == []
+        assert cached_snapshot("org/model") is None
+
+    @pytest.mark.parametrize(
+        ("settings", "expected"),
+        [
+            ({"HF_HUB_CACHE": "/a"}, "/a"),
+            ({"HF_HOME": "/b"}, "/b/hub"),
+            ({"HF_HOME": "$PLACE/hf"}, "/srv/hf/hub"),
+            ({"HF_HOME": "~/hf"}, "/home/me/hf/hub"),
+            ({"XDG_CACHE_HOME": "/c"}, "/c/huggingface/hub"),
+            ({}, "/home/me/.cache/huggingface/hub"),
+        ],
+    )
+    def test_its_place_is_the_clients(
+        self, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], expected: str
+    ) -> None:
+        for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HOME", "/home/me")
+        monkeypatch.setenv("PLACE", "/srv")
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        assert str(cache_folder()) == expected
+
+    def test_a_link_that_leads_nowhere_is_no_file(self, hub_cache: Path) -> None:
+        snapshot = cache_model(hub_cache, "org/model", "a" * 40)
+        (snapshot / "model.safetensors").symlink_to("../../blobs/gone")
+        assert load_snapshot("org/model", snapshot).checkpoint is None
+        (hub_cache / "models--org--model" / "blobs" / ("a" * 40)).unlink()
+        assert cached_models() == []
+
+    def test_a_cache_behind_a_symlink(self, hub_cache: Path, tmp_path: Path) -> None:
+        real = tmp_path / "big-disk"
+        real.mkdir()
+        hub_cache.symlink_to(real)
+        cache_model(hub_cache, "org/model", "a" * 40)
+        assert cached_models() == ["org/model"]
+        assert load_snapshot("org/model", cached_snapshot("org/model") or Path()).source == "cache"
+
+    def test_a_download_under_way_is_told(self, hub_cache: Path) -> None:
+        snapshot = cache_model(hub_cache, "org/model", "a" * 40)
+        (snapshot.parents[1] / "blobs" / "abc.1234.incomplete").write_bytes(b"half")
+        metadata = load_snapshot("org/model", snapshot)
+        assert metadata.revision == "a" * 40
+        assert "not finished (1 files under way)" in metadata.warnings[0]
+
+    def test_weights_that_were_never_fetched_are_told(self, hub_cache: Path) -> None:
+        snapshot = cache_model(hub_cache, "org/model", "a" * 40)
+        assert "not in the cache yet" in load_snapshot("org/model", snapshot).warnings[0]
+        write_safetensors(snapshot / "model.safetensors", {"a": (4, 4)})
+        assert load_snapshot("org/model", snapshot).warnings == ()
+
+
+class TestSets:
+    """Which of several sets of weights counts."""
+
+    def test_the_indexs(self, model: Path) -> None:
+        write_safetensors(model / "model-00001-of-00001.safetensors", {"a": (4, 4)})
+        write_safetensors(model / "model-other.safetensors", {"b": (4, 4)})
+        index = {"weight_map": {"a": "model-00001-of-00001.safetensors"}}
+        (model / "model.safetensors.index.json").write_text(json.dumps(index))
+        checkpoint = load_directory(model).checkpoint
+        assert checkpoint is not None
+        assert set(checkpoint.tensors) == {"a"}
+
+    def test_mistrals_own(self, model: Path) -> None:
+        write_safetensors(model / "model.safetensors", {"a": (4, 4)})
+        write_safetensors(model / "consolidated.safetensors", {"b": (4, 4)})
+        checkpoint = load_directory(model).checkpoint
+        assert checkpoint is not None
+        assert set(checkpoint.tensors) == {"b"}
+
+    def test_an_adapter_beside_the_model_does_not(self, model: Path) -> None:
+        write_safetensors(model / "model.safetensors", {"a": (4, 4)})
+        write_safetensors(model / "adapter_model.safetensors", {"b": (4, 4)})
+        (model / "adapter_config.json").write_text("{}")
+        checkpoint = load_directory(model).checkpoint
+        assert checkpoint is not None
+        assert set(checkpoint.tensors) == {"a"}
+
+    def test_a_numbered_set_without_index_tells_what_is_missing(self, model: Path) -> None:
+        write_safetensors(model / "model-00001-of-00003.safetensors", {"a": (4, 4)})
+        metadata = load_directory(model)
+        assert "2 of 3 weight files are missing (first: model-00002-of-00003" in metadata.warnings[0]
+
+
+def test_dtype_comes_from_the_weights_where_the_config_names_none(model: Path) -> None:
+    config = {key: value for key, value in CONFIG.items() if key != "torch_dtype"}
+    (model / "config.json").write_text(json.dumps(config))
+    assert load_directory(model).dtype == "float32"
+    write_safetensors(model / "model.safetensors", {"a": (4, 4)})
+    assert load_directory(model).dtype == "bfloat16"
+
+
+def test_limits_beside_the_config(model: Path) -> None:
+    (model / "sentence_bert_config.json").write_text('{"max_seq_length": 128}')
+    (model / "generation_config.json").write_text('{"max_new_tokens": 64}')
+    metadata = load_directory(model)
+    assert metadata.max_position_embeddings == 128
+    assert "64 tokens" in metadata.warnings[0]

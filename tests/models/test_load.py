@@ -1,0 +1,125 @@
+"""Where a model's facts come from: the disk first, the catalogue without asking, the hub last; offline never asks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.hub.repository import CONFIG, model
+from tests.hub.server import FakeHub
+from wizard.errors import ModelUnavailableError
+from wizard.models import facts_cache
+from wizard.models.load import load, load_siblings, siblings_in_time
+from wizard.models.metadata import load_model_metadata
+
+
+def in_cache(name: str, files: dict[str, object], commit: str = "a" * 40) -> Path:
+    """A snapshot in the hub cache that HF_HOME names (tests/conftest.py)."""
+    from wizard.models.hub_settings import cache_folder
+
+    repository = cache_folder() / ("models--" + name.replace("/", "--"))
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    for each, content in files.items():
+        (snapshot / each).write_text(json.dumps(content))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    return repository
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    assert load(str(tmp_path), offline=True).source == "path"
+
+
+def test_the_hub_cache_comes_before_the_catalogue_and_the_hub(fake_hub: FakeHub) -> None:
+    in_cache("Qwen/Qwen3-8B", {"config.json": CONFIG})
+    metadata = load("Qwen/Qwen3-8B")
+    assert (metadata.source, metadata.hidden_size) == ("cache", 1024)
+    assert not fake_hub.seen
+
+
+def test_the_catalogue_asks_nobody(fake_hub: FakeHub) -> None:
+    assert load("Qwen/Qwen3-8B").source == "catalogue"
+    assert not fake_hub.seen
+
+
+def test_a_revision_of_a_catalogue_model_is_the_hubs(fake_hub: FakeHub) -> None:
+    fake_hub.repositories.append(model("Qwen/Qwen3-8B"))
+    metadata = load("Qwen/Qwen3-8B", revision="main")
+    assert (metadata.source, metadata.hidden_size) == ("hub", 1024)
+
+
+def test_what_the_hub_said_is_known_offline_however_old(
+    fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_hub.repositories.append(model("org/llama"))
+    assert load("org/llama").source == "hub"
+    fake_hub.seen.clear()
+    monkeypatch.setattr(facts_cache, "FRESH_S", -1.0)
+    assert load("org/llama", offline=True).checkpoint is not None
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert load("org/llama").checkpoint is not None
+    assert not fake_hub.seen
+
+
+@pytest.mark.parametrize(("offline", "words"), [(True, "--offline"), (False, "HF_HUB_OFFLINE")])
+def test_offline_says_what_forbids_the_hub(
+    fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch, offline: bool, words: str
+) -> None:
+    if not offline:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelUnavailableError, match=words):
+        load("nobody/unheard-of-7b", offline=offline)
+    with pytest.raises(ModelUnavailableError, match="revision 'v2'"):
+        load("Qwen/Qwen3-8B", revision="v2", offline=offline)
+    assert not fake_hub.seen
+
+
+def test_parameters_given_by_the_user(fake_hub: FakeHub) -> None:
+    fake_hub.repositories.append(model("org/llama"))
+    assert load_model_metadata("org/llama", params_b=0.2).params_override == 200_000_000
+
+
+QUANTISED = {**CONFIG, "quantization_config": {"quant_method": "fp8"}}
+
+
+class TestSiblings:
+    def test_the_catalogue_alone_unless_told_otherwise(self, fake_hub: FakeHub) -> None:
+        found = load_siblings(load("Qwen/Qwen3-32B"))
+        assert found
+        assert all(metadata.quantization_config for metadata in found.values())
+        assert not fake_hub.seen
+
+    def test_the_hubs_come_after(self, fake_hub: FakeHub) -> None:
+        tag = "base_model:quantized:Qwen/Qwen3-32B"
+        fake_hub.repositories += [
+            model("new/Qwen3-32B-FP8", QUANTISED, tags=(tag,)),
+            model("Qwen/Qwen3-32B-FP8", QUANTISED, tags=(tag,)),
+        ]
+        found = load_siblings(load("Qwen/Qwen3-32B"), offline=False)
+        assert list(found)[-1] == "new/Qwen3-32B-FP8"
+        assert found["Qwen/Qwen3-32B-FP8"].source == "catalogue"
+
+    def test_a_command_asks_for_a_model_of_the_hub_only(self, fake_hub: FakeHub) -> None:
+        fake_hub.repositories += [
+            model("org/llama"),
+            model("a/llama-FP8", QUANTISED, tags=("base_model:quantized:org/llama",)),
+        ]
+        metadata = load("org/llama")
+        assert list(siblings_in_time(metadata, offline=False)) == ["a/llama-FP8"]
+        fake_hub.seen.clear()
+        assert siblings_in_time(metadata, offline=True) == {}
+        siblings_in_time(load("Qwen/Qwen3-32B"), offline=False)
+        assert not fake_hub.seen
+
+    def test_a_command_waits_for_seconds_only(
+        self, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fake_hub.repositories.append(model("org/llama"))
+        metadata = load("org/llama")
+        fake_hub.hangs = True
+        monkeypatch.setattr("wizard.models.load.SIBLINGS_PATIENCE_S", 0.05)
+        assert siblings_in_time(metadata, offline=False) == {}

@@ -67,23 +67,25 @@ def test_a_glance_is_no_whole_look_and_never_replaces_one() -> None:
     assert load(PLACE, None) == FACTS
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"not packed",
-        gzip.compress(b"not JSON"),
-        gzip.compress(b"[]"),
-        gzip.compress(b"[" * 100_000),
-        gzip.compress(json.dumps({"format": 1, "commit": "a" * 40}).encode()),
-        gzip.compress(json.dumps({"format": 2, "commit": "a" * 40, "whole": True, "tensors": 5}).encode()),
-        gzip.compress(b"{}")[:-4],
-    ],
-)
-def test_a_file_that_cannot_be_read_is_no_knowledge(content: bytes) -> None:
+UNREADABLE = {
+    "empty": b"",
+    "not packed": b"not packed",
+    "not JSON": gzip.compress(b"not JSON"),
+    "a list": gzip.compress(b"[]"),
+    "nested": gzip.compress(b"[" * 100_000),
+    "older": gzip.compress(json.dumps({"format": 1, "commit": "a" * 40}).encode()),
+    "wrong": gzip.compress(
+        json.dumps({"format": 2, "commit": "a" * 40, "whole": True, "tensors": 5}).encode()
+    ),
+    "cut": gzip.compress(b"{}")[:-4],
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_a_file_that_cannot_be_read_is_no_knowledge(kind: str) -> None:
     save(PLACE, None, FACTS)
     for path in (facts_cache.folder() / "commits").iterdir():
-        path.write_bytes(content)
+        path.write_bytes(UNREADABLE[kind])
     assert load(PLACE, None) is None
     save(PLACE, None, FACTS)
     assert load(PLACE, None) == FACTS

@@ -65,6 +65,20 @@ OWN_METHODS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+SYNONYMS: Mapping[str, str] = {
+    "fp4": "nvfp4",
+    "awq": "awq-int4",
+    "gptq": "gptq-int4",
+    "int8": "w8a8-int8",
+    "w8a8": "w8a8-int8",
+    "w8a8-fp8": "fp8",
+    "fp8-dynamic": "fp8",
+    "float16": "fp16",
+    "bfloat16": "bf16",
+    "auto": "bf16",
+}
+
+
 class MeasuredModels:
     """Finds metadata by the name and dtype that a record gives; equal ones are shared."""
 
@@ -73,9 +87,9 @@ class MeasuredModels:
         self._known: dict[tuple[str, str], ModelMetadata | None] = {}
 
     def find(self, name: str, dtype: str) -> ModelMetadata | None:
-        key = (name, dtype)
+        key = (name, SYNONYMS.get(dtype.lower(), dtype.lower()))
         if key not in self._known:
-            self._known[key] = self._stored(name, dtype)
+            self._known[key] = self._stored(*key)
         return self._known[key]
 
     def _stored(self, name: str, dtype: str) -> ModelMetadata | None:

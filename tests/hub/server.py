@@ -53,9 +53,7 @@ class FakeHub:
     def __enter__(self) -> FakeHub:
         self.ended = threading.Event()
         handler = type("BoundHandler", (_Handler,), {"hub": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.server.daemon_threads = True
-        self.server.block_on_close = False
+        self.server = _Server(("127.0.0.1", 0), handler)
         threading.Thread(
             target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         ).start()
@@ -79,6 +77,14 @@ class FakeHub:
     def find(self, name: str) -> Repository | None:
         """A repository by its exact name."""
         return next((each for each in self.repositories if each.id == name), None)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hung up is no news."""
 
 
 class _Refused(Exception):

@@ -155,7 +155,7 @@ def run_plan(
     given. Raises ModelUnavailableError, ConfigError or HardwareError, each one sentence.
     """
     from wizard.hardware.resolve import machines, resolve_hardware
-    from wizard.models.load import load_siblings
+    from wizard.models.load import siblings_in_time
     from wizard.models.metadata import load_model_metadata
 
     if metadata is None:
@@ -168,7 +168,9 @@ def run_plan(
         )
     if gpus is None:
         gpus = resolve_hardware(request.hardware)
-    surroundings = Surroundings(siblings=load_siblings(metadata), machines=machines())
+    fits = plan(request, metadata, gpus).feasibility.verdict == "fits"
+    siblings = siblings_in_time(metadata, offline=offline or fits)
+    surroundings = Surroundings(siblings=siblings, machines=machines())
     return plan(request, metadata, gpus, surroundings=surroundings)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wizard.models.metadata import ModelMetadata
+from wizard.planning.gates import refusal
 from wizard.planning.layouts import Layout, divides_heads, layouts
 from wizard.planning.settings import Attempt, first_attempt, with_concessions
 from wizard.planning.situation import Situation, nvlink_present, situation
@@ -96,6 +97,11 @@ class Choice:
 
 def choose(of: Situation) -> Choice:
     """Every layout worth a look, judged; concessions only where none fits as it is."""
+    asked = of.request.model.quantization
+    if asked is not None and _refuses_quantization(of, asked):
+        plain = choose(replace(of, request=of.request.with_value("model.quantization", None)))
+        config = plain.config.model_copy(update={"quantization": asked})
+        return Choice(plain.layout, config, of.report(config, plain.layout), None)
     attempts = [first_attempt(of, layout) for layout in _candidates(of)]
     if not any(_settles(of, attempt) for attempt in attempts):
         attempts += [first_attempt(of, layout) for layout in _candidates(of, staged=True)]
@@ -106,6 +112,13 @@ def choose(of: Situation) -> Choice:
     best = ranked[0]
     config = _explained(of, best, ranked[1:])
     return Choice(best.attempt.layout, config, best.attempt.report, best.performance)
+
+
+def _refuses_quantization(of: Situation, asked: str) -> bool:
+    """vLLM won't quantise this checkpoint so: then its weights have no size."""
+    bare = VLLMConfig(model=of.metadata.model, quantization=asked, dtype=of.request.model.dtype.value)
+    found = refusal(of.launch(bare))
+    return found is not None and any(name == "quantization" for name, _ in found.change)
 
 
 def _candidates(of: Situation, *, staged: bool = False) -> list[Layout]:

@@ -22,6 +22,7 @@ from wizard.planning.values import (
     _recommend_max_num_seqs,
     _recommend_quantization,
 )
+from wizard.planning.vision import is_multimodal
 from wizard.schemas.outputs import GIB, FeasibilityReport, VLLMConfig
 
 RAISED_UTILIZATION = 0.95
@@ -36,6 +37,9 @@ MUCH_LONGER = 1.25
 
 CHEAP = frozenset({"gpu_memory_utilization", "max_num_batched_tokens", "kv_cache_dtype"})
 """Fields given up for part of what was asked; graphs and the precision of weights only for all of it."""
+
+SHORT_LENGTH = 2048
+"""The shortest context worth serving, where the workload asks for less."""
 
 QUALITY = frozenset({"kv_cache_dtype", "quantization"})
 """Fields whose change may change what the model answers."""
@@ -120,21 +124,25 @@ def with_concessions(of: Situation, first: Attempt) -> Attempt:
     """The least that must be given up, in the order of what it costs: cache precision, graphs, weights.
 
     Graphs and the precision of weights are given up only for a start, or for the length asked for; users
-    who wait in a queue are a lesser evil, and the fixes offer the rest.
+    who wait in a queue are a lesser evil, and the fixes offer the rest. Room for fewer users is made only
+    where nothing starts otherwise: each row of the sampler costs memory.
     """
     if first.fits or first.refused:
         return first
     base = base_config(of, first.layout)
     free = _together(list(_free_steps(of, base)))
     cache, graphs, weights = _cache_step(of, first), _graphs_step(of), _weights_step(of)
+    slots = _slot_steps(of, base)
     best = first
     if not first.too_heavy:
+        if not first.starts:
+            best = _least(of, best, base, [order for each in slots for order in ((each,), (each, free))])
         best = _least(of, best, base, [(cache,), (cache, free)])
         if not best.reaches:
             best = _least(of, best, base, [(graphs,), (graphs, free), (graphs, cache, free)])
     if not best.reaches:
         orders: list[Steps] = [(weights,), (weights, free), (weights, cache, free)]
-        best = _least(of, best, base, [*orders, (weights, graphs, cache, free)])
+        best = _least(of, best, base, [*orders, (weights, graphs, cache, free, *slots[-1:])])
     return best
 
 
@@ -239,6 +247,16 @@ def _shortened(
     low = max(0, report.per_gpu.kv_cache_available_low_bytes)
     held = kv_report(of.launch(config), low).estimated_max_model_len
     if held <= 0:
+        for length in _lengths_to_try(of, report, wanted):
+            why = {
+                **config.explanations,
+                "max_model_len": f"Lowered from {wanted:,}: images, videos or sparse attention are profiled at "
+                "the whole length, which leaves no memory for a cache.",
+            }
+            shorter = config.model_copy(update={"max_model_len": length, "explanations": why})
+            found = of.report(shorter, layout)
+            if found.verdict != "wont_start":
+                return shorter, found
         why = {**config.explanations, "max_model_len": "No memory is left for a cache at any length."}
         return config.model_copy(update={"explanations": why}), report
     if held >= wanted:
@@ -249,6 +267,19 @@ def _shortened(
     explanations = {**config.explanations, "max_model_len": why_length}
     shorter = config.model_copy(update={"max_model_len": length, "explanations": explanations})
     return shorter, of.report(shorter, layout)
+
+
+def _lengths_to_try(of: Situation, report: FeasibilityReport, wanted: int) -> Iterator[int]:
+    """Shorter contexts, longest first, for models whose activation peak grows with the context."""
+    least = min(wanted, max(of.needed_length, SHORT_LENGTH))
+    grows = is_multimodal(of.metadata) or bool(of.metadata.text.get("index_topk"))
+    if not grows or report.cause not in {"out_of_memory", "no_kv_memory"}:
+        return
+    length = 1 << (wanted - 1).bit_length() >> 1
+    while length > least:
+        yield length
+        length >>= 2
+    yield least
 
 
 def base_config(of: Situation, layout: Layout) -> VLLMConfig:
@@ -346,6 +377,18 @@ def _free_steps(of: Situation, base: VLLMConfig) -> Iterator[Step]:
     yield from found
     if len(found) > 1:
         yield _together(found)
+
+
+def _slot_steps(of: Situation, base: VLLMConfig) -> list[Step]:
+    """Fewer requests at once, each with its row of logits."""
+    if of.request.policy.max_num_seqs is not None:
+        return []
+    found = []
+    for seqs in (256, 64, 16, 4):
+        if seqs < (base.max_num_seqs or 0):
+            why = f"Lowered from {base.max_num_seqs:,}: every request at once takes memory for its logits."
+            found.append(Step({"max_num_seqs": seqs}, {"max_num_seqs": why}))
+    return found
 
 
 def _cache_step(of: Situation, first: Attempt) -> Step:

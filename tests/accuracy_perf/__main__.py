@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parts: dict[str, list[Line]] = {"all": lines(items)}
         parts |= {by: lines(items, by) for by in SLICES}
         document[title] = {name: [asdict(line) for line in table] for name, table in parts.items()}
-        for name, table in parts.items():
+        shown = parts if title == next(iter(tables)) else {"all": parts["all"]}
+        for name, table in shown.items():
             print("\n" + text(f"{title}, {'all runs' if name == 'all' else 'by ' + name}", table))
     print(
         "\nto reach on runs kept aside: "

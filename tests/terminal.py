@@ -170,6 +170,8 @@ class Terminal:
         return self.status
 
     def _reap(self, *, block: bool = True) -> None:
+        if self.status is not None:
+            return
         pid, status = os.waitpid(self.pid, 0 if block else os.WNOHANG)
         if pid:
             self.status = os.waitstatus_to_exitcode(status)

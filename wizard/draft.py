@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from wizard.engine import Engine, Progress
 from wizard.errors import WizardError
 from wizard.history import History
+from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import GPUInfo, Plan
 from wizard.text import printable
 from wizard.wording import EXAMPLE_CARD, first_request
@@ -32,6 +33,7 @@ class Draft:
         """Why there is no plan, in one sentence; empty where there is one."""
         self._metadata: ModelMetadata | None = None
         self._metadata_of: tuple[str, str | None] | None = None
+        self._whole: tuple[PlanRequest, Plan] | None = None
 
     def look_around(self) -> None:
         """Finds this machine's GPUs, else settles on a what-if card; then the model's facts."""
@@ -76,7 +78,10 @@ class Draft:
         """The same with fixes and alternatives, which take a moment to find."""
         if self.trouble or self._metadata is None:
             return None
-        return self.engine.plan_with_fixes(self.request, self._metadata, self.gpus)
+        if self._whole is None or self._whole[0] != self.request:
+            plan = self.engine.plan_with_fixes(self.request, self._metadata, self.gpus)
+            self._whole = (self.request, plan)
+        return self._whole[1]
 
     def _find_facts(self) -> None:
         wanted = (self.request.model.model, self.request.model.revision)

@@ -273,19 +273,22 @@ MOST_DIRECTORIES = 40
 
 
 def _directories(text: str) -> list[ModelRow]:
-    """What a typed path may become: model directories (with a config.json), then those on the way to some."""
-    typed = Path(text).expanduser()
+    """What a typed path may become: model directories (with a config.json), then those on the way to some.
+
+    Absolute, because the exported files run in a directory of their own.
+    """
+    typed = Path(text).expanduser().absolute()
     parent, prefix = (typed, "") if text.endswith("/") else (typed.parent, typed.name)
     try:
         with os.scandir(parent) as entries:
             names = sorted(each.name for each in entries if each.name.startswith(prefix) and each.is_dir())
     except OSError:
-        return []
+        names = []
     paths = [parent / name for name in names if prefix.startswith(".") or not name.startswith(".")]
     models = [path for path in paths if (path / "config.json").is_file()]
     if text.endswith("/") and (typed / "config.json").is_file():
         models.insert(0, typed)
     others = [path for path in paths if path not in models]
-    return [ModelRow(str(path), "path") for path in models[:MOST_DIRECTORIES]] + [
-        ModelRow(f"{path}/", "path") for path in others[:MOST_DIRECTORIES]
-    ]
+    rows = [ModelRow(str(path), "path") for path in models[:MOST_DIRECTORIES]]
+    rows += [ModelRow(f"{path}/", "path") for path in others[:MOST_DIRECTORIES]]
+    return rows or [ModelRow(str(typed), "path")]  # choosing it says what is wrong with it

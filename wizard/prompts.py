@@ -276,7 +276,7 @@ class PlainWizard:
         return self.directory or suggested_directory(self.draft.request)
 
     def _artifacts(self) -> dict[str, str]:
-        plan = self.draft.plan()
+        plan = self.draft.whole_plan()
         return dict(self.engine.render(plan, self.draft.request)) if plan is not None else {}
 
     def _ticked(self) -> dict[str, str]:

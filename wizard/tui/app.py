@@ -325,6 +325,8 @@ class WizardApp(App[int], inherit_bindings=False):
         if event.request == self.request and isinstance(self.outlook, Plan):
             self.searching, self.reach = False, event.reach
             self.outlook = event.plan
+            if self.writing.waiting and self.frame.step is not None:
+                self.frame.step.press("write")
 
     def on_written(self, event: Written) -> None:
         self.writing.written(event.directory, event.names)
@@ -341,7 +343,7 @@ class WizardApp(App[int], inherit_bindings=False):
             self.facts.failed(printable(error))
             self._replan()
         else:
-            self.searching = False
+            self.searching = self.searching and event.worker.group != "search"
             self.notice(printable(error))
 
     # -- words

@@ -23,6 +23,8 @@ class Writing:
         self.chosen = ""
         """The directory as typed; empty for the suggestion."""
         self.unticked: set[str] = set()
+        self.waiting = False
+        """Files are to be written once the search under way is through."""
         self.last_words: tuple[str, ...] = ()
         """What is left on the terminal after the wizard is gone."""
 
@@ -39,8 +41,12 @@ class Writing:
         """Writes the ticked ones, asking first where a file with other contents would be replaced."""
         plan = self.app.view.plan
         files = self.ticked(artifacts)
+        self.waiting = False
         if plan is None:
             self.app.notice("There is no plan to write yet.")
+        elif self.app.searching:
+            self.waiting = True  # plan.json holds what the search finds
+            self.app.notice("Writing as soon as the search for other plans is through …")
         elif plan.feasibility.verdict == "wont_start":
             self.app.notice("Not written: vLLM would not start like this. f shows what would help.")
         elif not files:

@@ -32,7 +32,8 @@ class ModelFacts(Painted):
             return [BLANK]
         name = line(" ", (fit_middle(printable(self.found.id, 200), width - 1), ""))
         if self.trouble:
-            return [name, *(line(" ", (row, "quiet")) for row in wrap(printable(self.trouble), width - 1, 2))]
+            why = printable(self.trouble).removeprefix(f"{self.found.id!r} ")  # the name stands above
+            return [name, *(line(" ", (row, "quiet")) for row in wrap(why, width - 1, 2))]
         where = " · ".join(self._around(self.found))
         if self.plan is None:
             return [name, line(" ", (fit(where, width - 1), "quiet"))]

@@ -34,7 +34,9 @@ def falcon_h1_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
 def zamba2_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
     """Mamba-2 everywhere; hybrid layers add a transformer block that is shared by turns, with adapters."""
     hidden = hidden_size(facts)
-    hybrid = [number for number in range(facts.layers) if PATTERNS[traits.layer_types](facts, number) == "hybrid"]
+    hybrid = [
+        number for number in range(facts.layers) if PATTERNS[traits.layer_types](facts, number) == "hybrid"
+    ]
     if index not in hybrid:
         return [*mamba2(facts, traits, index, ""), Tensor("norms", hidden)]
     inner = replace(traits, mamba="mamba_decoder.mamba")
@@ -67,7 +69,7 @@ def _zamba2_shared(facts: Facts, traits: Traits, uses: int, block: int, blocks: 
         Linear(f"{name}.feed_forward.down_proj", width, (hidden,), "row"),
         Tensor(f"{name}.norms", wide + hidden),
     ]
-    adapters = [("feed_forward.gate_up_proj", hidden, (width, width))]
+    adapters: list[tuple[str, int, tuple[int, ...]]] = [("feed_forward.gate_up_proj", hidden, (width, width))]
     if facts.flag("use_shared_attention_adapter"):
         adapters += [(f"self_attn.linear_{part}", wide, (query,)) for part in "qkv"]
     for use in range(block, uses, blocks):

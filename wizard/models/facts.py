@@ -12,6 +12,10 @@ LARGEST_LAYER_COUNT = 4096
 """No model has so many layers; a longer one is a broken file, and would take long to describe."""
 
 
+Whole = int
+"""`int` where a method of that name hides it."""
+
+
 class Facts:
     """A config section with the defaults that transformers' config class fills in for absent keys."""
 
@@ -61,7 +65,7 @@ class Facts:
             raise ConfigError(f"config.json: {name} has {len(value)} entries, out of any model's range.")
         return value
 
-    def item(self, name: str, index: int, default: int | None = None) -> int:
+    def item(self, name: str, index: Whole, default: Whole | None = None) -> Whole:
         """A whole number given once, or as a list with one per layer."""
         value = self.get(name)
         if isinstance(value, list | tuple):
@@ -90,7 +94,7 @@ class Facts:
         return Facts(values, defaults)
 
     @property
-    def layers(self) -> int:
+    def layers(self) -> Whole:
         """Decoder layers; ConfigError above any model's number."""
         kinds = self.list("layers_block_type")
         default = len(kinds) if kinds else None

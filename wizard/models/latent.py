@@ -104,7 +104,7 @@ def has_indexer(facts: Facts, index: int) -> bool:
         return index >= len(pattern) or pattern[index] != "S"
     listed = facts.list("indexer_types")
     if listed is not None and index < len(listed) and not facts.has("index_topk_freq"):
-        return listed[index] != "shared"
+        return bool(listed[index] != "shared")
     every = max(1, facts.int("index_topk_freq", default=1))
     offset = facts.int("index_skip_topk_offset", default=2)
     return every == 1 or max(index - offset + 1, 0) % every == 0

@@ -170,6 +170,7 @@ POOLING_CHANGES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("Model", {}),
 )
 
+
 @lru_cache(maxsize=1)
 def _document() -> Mapping[str, Any]:
     text = resources.files("wizard.data").joinpath("architectures.json").read_text(encoding="utf-8")

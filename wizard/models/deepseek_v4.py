@@ -102,4 +102,6 @@ def _compressor(name: str, hidden: int, dim: int, ratio: int) -> list[Module]:
 def hyper_connection_head(facts: Facts, traits: Traits) -> list[Module]:
     """What merges the streams before the output head."""
     streams = facts.int("hc_mult", default=4)
-    return [Tensor(f"{traits.prefix}.hc_head", streams * (streams * hidden_size(facts) + 1) + 1, dtype="float32")]
+    return [
+        Tensor(f"{traits.prefix}.hc_head", streams * (streams * hidden_size(facts) + 1) + 1, dtype="float32")
+    ]

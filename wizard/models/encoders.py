@@ -21,7 +21,11 @@ def bert_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
     width = facts.int("intermediate_size", low=1)
     return [
         Linear(
-            "attention.self.qkv_proj", hidden, (hidden, hidden, hidden), bias=True, parts=("query", "key", "value")
+            "attention.self.qkv_proj",
+            hidden,
+            (hidden, hidden, hidden),
+            bias=True,
+            parts=("query", "key", "value"),
         ),
         Linear("attention.output.dense", hidden, (hidden,), "row", True),
         Linear("intermediate.dense", hidden, (width,), bias=True),
@@ -115,7 +119,9 @@ def roberta_classifier(facts: Facts, config: Facts) -> list[Module]:
     hidden = hidden_size(facts)
     return [
         Linear("classifier.dense", hidden, (hidden,), "whole", True, quantised=False, dtype="float32"),
-        Linear("classifier.out_proj", hidden, (labels(config),), "whole", True, quantised=False, dtype="float32"),
+        Linear(
+            "classifier.out_proj", hidden, (labels(config),), "whole", True, quantised=False, dtype="float32"
+        ),
     ]
 
 

@@ -47,7 +47,9 @@ def _delta(facts: Facts, traits: Traits) -> list[Module]:
     """Queries, keys, values, gate, decay and beta in one matrix; the low-rank decay part on every rank."""
     section = facts.part("linear_attn_config")
     if section is None:
-        raise ConfigError("config.json has no linear_attn_config; give a directory or model id whose config is complete.")
+        raise ConfigError(
+            "config.json has no linear_attn_config; give a directory or model id whose config is complete."
+        )
     hidden, name = hidden_size(facts), traits.attn
     dim, heads = section.int("head_dim", low=1), section.int("num_heads", low=1)
     kernel = section.int("short_conv_kernel_size", default=4)
@@ -71,7 +73,9 @@ def _delta(facts: Facts, traits: Traits) -> list[Module]:
     ]
     if full_gate:
         modules += [
-            Tensor(f"{name}.decode_conv1d_weight", 3 * inner * kernel, split=True, dtype="float32", buffer=True),
+            Tensor(
+                f"{name}.decode_conv1d_weight", 3 * inner * kernel, split=True, dtype="float32", buffer=True
+            ),
             Tensor(f"{name}.decode_norm_weight", dim, dtype="float32", buffer=True),
         ]
     else:
@@ -108,7 +112,9 @@ def _latent(facts: Facts, traits: Traits) -> list[Module]:
     return [
         *modules,
         Tensor(f"{name}.kv_a_layernorm", shape.kv_rank),
-        Linear(f"{name}.kv_b_proj", shape.kv_rank, (shape.heads * (shape.nope + shape.value),), absorbed=True),
+        Linear(
+            f"{name}.kv_b_proj", shape.kv_rank, (shape.heads * (shape.nope + shape.value),), absorbed=True
+        ),
         Linear(f"{name}.o_proj", values, (hidden,), "row"),
         CacheScales(f"{name}.attn", latent=True),
         Tensor(f"{name}.one_scale", 1, dtype="float32", buffer=True),

@@ -84,6 +84,10 @@ class Tensor:
     split: bool = False
     kv_heads: int = 0
     """> 0: split by so many heads, copied when TP exceeds them."""
+    expert: bool = False
+    """Of the routed experts: cut with them."""
+    uneven: bool = False
+    """A cut that leaves a remainder is rounded up and not refused: how it is cut is only guessed."""
     multiple: int = 1
     """Elements of a rank are rounded up to this."""
     dtype: str = ""
@@ -110,6 +114,8 @@ class Rotary:
     width: int
     key: str = ""
     dtype: str = ""
+    name: str = ""
+    """It has none: a buffer, never a parameter of the checkpoint."""
 
 
 Module: TypeAlias = Linear | Experts | Vocabulary | Tensor | CacheScales | Rotary

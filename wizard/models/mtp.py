@@ -40,7 +40,9 @@ def draft_blocks(metadata: ModelMetadata, method: str | None) -> tuple[Block, ..
     if isinstance(pattern, str) and traits.layer == "nemotron_h":
         return _patterned(facts, traits, pattern, count)
     if traits.draft == "apart":
-        return (Block("mtp.layers.{}", tuple(range(count)), (*_layer(facts, traits), *_entry(facts, "column"))),)
+        return (
+            Block("mtp.layers.{}", tuple(range(count)), (*_layer(facts, traits), *_entry(facts, "column"))),
+        )
     first = facts.layers
     modules = (*_layer(facts, traits), *_entry(facts, "whole"))
     return (Block(f"{traits.prefix}.{traits.layers}.{{}}", tuple(range(first, first + count)), modules),)
@@ -48,7 +50,11 @@ def draft_blocks(metadata: ModelMetadata, method: str | None) -> tuple[Block, ..
 
 def _layer(facts: Facts, traits: Traits) -> list[Module]:
     """One further layer of the model's last kind: full attention, sparse where the model is."""
-    simple = replace(traits, layer_types="", moe="always" if traits.moe else "") if traits.layer == "standard" else traits
+    simple = (
+        replace(traits, layer_types="", moe="always" if traits.moe else "")
+        if traits.layer == "standard"
+        else traits
+    )
     return LAYERS[traits.layer](facts, simple, facts.layers)
 
 
@@ -65,7 +71,14 @@ def _patterned(facts: Facts, traits: Traits, pattern: str, count: int) -> tuple[
     """Nemotron-H: the draft has a pattern of its own, repeated."""
     blocks: list[Block] = []
     for place, letter in enumerate(pattern):
-        own = Facts({**facts.values, "hybrid_override_pattern": letter, "layers_block_type": None, "layer_types": None})
+        own = Facts(
+            {
+                **facts.values,
+                "hybrid_override_pattern": letter,
+                "layers_block_type": None,
+                "layer_types": None,
+            }
+        )
         modules = LAYERS[traits.layer](own, traits, 0)
         if place == 0:
             modules = [*modules, *_entry(facts, "column")]
@@ -79,7 +92,9 @@ def _eagle(facts: Facts, traits: Traits, states: int) -> Block:
     dense = Traits(qkv_bias=traits.qkv_bias, head_dim_from_hidden=traits.head_dim_from_hidden, rope="none")
     heads = {key: facts.get(key) for key in ("num_attention_heads", "num_key_value_heads", "head_dim")}
     width = facts.get("intermediate_size")
-    own = Facts({**heads, "hidden_size": hidden, "intermediate_size": width if isinstance(width, int) else 4 * hidden})
+    own = Facts(
+        {**heads, "hidden_size": hidden, "intermediate_size": width if isinstance(width, int) else 4 * hidden}
+    )
     modules = LAYERS["standard"](own, dense, 0)
     entry: list[Module] = [Linear("fc", states * hidden, (hidden,), "whole", quantised=False)]
     return Block("draft.layers.{}", (0,), (*modules, *entry))

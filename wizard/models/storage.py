@@ -295,7 +295,9 @@ def _experts_fp8_block(scheme: Scheme, shard: ExpertShard) -> Bytes:
 def _experts_nvfp4(scheme: Scheme, shard: ExpertShard) -> Bytes:
     scales = (shard.shards + 1) * (shard.count + shard.count)
     return _sized(
-        uint8=_expert_elements(shard) // 2, float8_e4m3fn=shard.count * _expert_scales(scheme, shard), float32=scales
+        uint8=_expert_elements(shard) // 2,
+        float8_e4m3fn=shard.count * _expert_scales(scheme, shard),
+        float32=scales,
     )
 
 

@@ -20,17 +20,8 @@ from wizard.models.towers_clip import (
     phi3v,
 )
 from wizard.models.towers_gemma import gemma3_tower, gemma4_tower, gemma4_unified_tower
-from wizard.models.towers_other import (
-    deepseek_vl2,
-    intern_vl,
-    kimi_k3,
-    kimi_k25,
-    llama4,
-    minimax_m3,
-    molmo,
-    muse_glimmer,
-    pixtral,
-)
+from wizard.models.towers_native import kimi_k3, kimi_k25, minimax_m3, muse_glimmer, pixtral
+from wizard.models.towers_other import deepseek_vl2, intern_vl, llama4, molmo
 from wizard.models.towers_qwen import glm4v, glm_ocr, qwen2_5_omni, qwen2_5_vl, qwen2_vl, qwen3_omni, qwen3_vl
 from wizard.models.vit import Tower
 

@@ -66,7 +66,9 @@ def qwen2_audio(config: Facts, text: Facts) -> Tower:
     audio = config.part("audio_config") or Facts({})
     tower = whisper_layers("audio_tower", audio)
     width = audio.int("d_model", default=1280)
-    projector = Linear("multi_modal_projector.linear", width, (hidden_size(text),), "whole", True, quantised=False)
+    projector = Linear(
+        "multi_modal_projector.linear", width, (hidden_size(text),), "whole", True, quantised=False
+    )
     return Tower(tower.blocks, (*tower.modules, projector))
 
 
@@ -76,7 +78,9 @@ def audio_flamingo(config: Facts, text: Facts) -> Tower:
     tower = whisper_layers("audio_tower", audio)
     width, hidden = audio.int("d_model", "hidden_size", default=1280), hidden_size(text)
     name = "multi_modal_projector"
-    projector = two_layers(f"{name}.linear_1", f"{name}.linear_2", width, hidden, hidden, split=False, quantised=False)
+    projector = two_layers(
+        f"{name}.linear_1", f"{name}.linear_2", width, hidden, hidden, split=False, quantised=False
+    )
     return Tower(tower.blocks, (*tower.modules, *projector))
 
 
@@ -112,7 +116,9 @@ def qwen3_audio(audio: Facts, text: Facts) -> tuple[Block, list[Module]]:
     positions = audio.int("max_source_positions", default=1500)
     out = audio.int("output_dim", default=hidden_size(text))
     name = "audio_tower"
-    style = LayerStyle(f"{name}.layers.{{}}", qkv="self_attn.qkv_proj", out="self_attn.out_proj", up="fc1", down="fc2")
+    style = LayerStyle(
+        f"{name}.layers.{{}}", qkv="self_attn.qkv_proj", out="self_attn.out_proj", up="fc1", down="fc2"
+    )
     block = encoder_layers(
         style, audio.int("encoder_layers", default=32), width, audio.int("encoder_ffn_dim", default=5120)
     )

@@ -119,7 +119,14 @@ def lfm2_vl(config: Facts, text: Facts) -> Tower:
         modules.append(layer_norm(f"{name}.layer_norm", merged))
     bias = config.flag("projector_bias", default=True)
     modules += two_layers(
-        f"{name}.linear_1", f"{name}.linear_2", merged, middle, hidden_size(text), bias=bias, split=False, quantised=False
+        f"{name}.linear_1",
+        f"{name}.linear_2",
+        merged,
+        middle,
+        hidden_size(text),
+        bias=bias,
+        split=False,
+        quantised=False,
     )
     block = encoder_layers(style, max(0, depth), width, vision.int("intermediate_size", default=4304))
     return Tower((block,), tuple(modules), heads=vision.int("num_attention_heads", default=16))
@@ -188,7 +195,13 @@ def paddleocr(config: Facts, text: Facts) -> Tower:
             Tensor("visual.rotary", width // heads // 4, dtype="float32", buffer=True),
             layer_norm("mlp_AR.pre_norm", width),
             *two_layers(
-                "mlp_AR.linear_1", "mlp_AR.linear_2", merged, merged, hidden_size(text), split=False, quantised=False
+                "mlp_AR.linear_1",
+                "mlp_AR.linear_2",
+                merged,
+                merged,
+                hidden_size(text),
+                split=False,
+                quantised=False,
             ),
         ),
     )
@@ -217,7 +230,13 @@ def phi3v(config: Facts, text: Facts) -> Tower:
             *tower.modules,
             Tensor(f"{name}.glb_GN", 2 * width),
             *two_layers(
-                f"{name}.img_projection.0", f"{name}.img_projection.2", width, hidden, hidden, split=False, quantised=False
+                f"{name}.img_projection.0",
+                f"{name}.img_projection.2",
+                width,
+                hidden,
+                hidden,
+                split=False,
+                quantised=False,
             ),
             Vocabulary("embed_tokens", text.int("vocab_size", low=1), hidden, quantised=False),
         ),
@@ -260,7 +279,9 @@ def minicpm_o(config: Facts, text: Facts) -> Tower:
     ears = whisper_layers("apm", audio)
     width, hidden = audio.int("d_model", default=1024), hidden_size(text)
     name = "audio_projection_layer"
-    projector = two_layers(f"{name}.linear1", f"{name}.linear2", width, hidden, hidden, split=False, quantised=False)
+    projector = two_layers(
+        f"{name}.linear1", f"{name}.linear2", width, hidden, hidden, split=False, quantised=False
+    )
     return replace(
         eyes, blocks=(*eyes.blocks, *ears.blocks), modules=(*eyes.modules, *ears.modules, *projector)
     )

@@ -74,7 +74,10 @@ def _gemma4_vision(config: Facts, text: Facts) -> tuple[list[Block], list[Module
         *_clip_bounds(vision, 7),
     ]
     modules: list[Module] = [
-        Tensor(f"{name}.patch_embedder.position_embedding_table", 2 * vision.int("position_embedding_size", default=10240) * width),
+        Tensor(
+            f"{name}.patch_embedder.position_embedding_table",
+            2 * vision.int("position_embedding_size", default=10240) * width,
+        ),
         Linear(f"{name}.patch_embedder.input_proj", 3 * size * size, (width,), "whole"),
         Linear("embed_vision.embedding_projection", width, (hidden_size(text),), "whole"),
         Rotary(rows=2, width=dim // 4, key="vision", dtype="float32"),
@@ -100,10 +103,7 @@ def _gemma4_audio(audio: Facts, text: Facts) -> tuple[Block, list[Module]]:
     ]
     layer: list[Module] = [
         *square,
-        *(
-            Linear(f"feed_forward{part}.ffw_layer_1", width, (4 * width,), "whole")
-            for part in (1, 2)
-        ),
+        *(Linear(f"feed_forward{part}.ffw_layer_1", width, (4 * width,), "whole") for part in (1, 2)),
         *(Linear(f"feed_forward{part}.ffw_layer_2", 4 * width, (width,), "whole") for part in (1, 2)),
         Linear("lconv1d.linear_start", width, (2 * width,), "whole"),
         Linear("lconv1d.linear_end", width, (width,), "whole"),

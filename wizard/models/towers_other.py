@@ -1,7 +1,6 @@
 """Vision encoders of their own kind.
 
-Sources: vLLM 0.33 `model_executor/models/{mllama4,mistral3,pixtral,muse_glimmer,kimi_k25,kimi_k25_vit,internvl,interns1,
-deepseek_vl2,molmo}.py`, `models/minimax_m3/common/vision_tower.py`.
+Sources: vLLM 0.33 `model_executor/models/{mllama4,internvl,intern_vit,interns1,deepseek_vl2,molmo}.py`.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ def llama4(config: Facts, text: Facts) -> Tower:
     size = vision.int("patch_size", default=14, low=1)
     positions = patch_count(vision, image=448) + 1
     heads = vision.int("num_attention_heads", default=16, low=1)
-    style = LayerStyle("vision_model.model.layers.{}", qkv="self_attn.qkv_proj", out="self_attn.o_proj", quantised=False)
+    style = LayerStyle(
+        "vision_model.model.layers.{}", qkv="self_attn.qkv_proj", out="self_attn.o_proj", quantised=False
+    )
     inner = vision.int("projector_input_dim", default=4096)
     outer = vision.int("projector_output_dim", default=4096)
     mlp = vision.int("intermediate_size", default=5632)
     adapter = "vision_model.vision_adapter.mlp"
-    block = encoder_layers(
-        style, vision.int("num_hidden_layers", default=34), width, mlp
-    )
+    block = encoder_layers(style, vision.int("num_hidden_layers", default=34), width, mlp)
     return Tower(
         (block,),
         (
@@ -45,204 +44,13 @@ def llama4(config: Facts, text: Facts) -> Tower:
             Linear("vision_model.patch_embedding.linear", 3 * size * size, (width,), quantised=False),
             layer_norm("vision_model.layernorms", width, count=2),
             *two_layers(f"{adapter}.fc1", f"{adapter}.fc2", mlp, inner, outer, bias=False, quantised=False),
-            Linear("multi_modal_projector.linear_1", vision.int("vision_output_dim", default=7680), (hidden_size(text),), quantised=False),
+            Linear(
+                "multi_modal_projector.linear_1",
+                vision.int("vision_output_dim", default=7680),
+                (hidden_size(text),),
+                quantised=False,
+            ),
             Rotary(rows=positions, width=width // heads, key="vision", dtype="float32"),
-        ),
-        heads=heads,
-    )
-
-
-def pixtral(config: Facts, text: Facts) -> Tower:
-    """Mistral 3 with the Pixtral encoder: patches are merged by a matrix that every rank keeps whole."""
-    vision = vision_part(config)
-    width = vision.int("hidden_size", default=1024)
-    heads = vision.int("num_attention_heads", default=16, low=1)
-    dim = vision.int("head_dim", default=width // heads)
-    merge = config.int("spatial_merge_size", default=2)
-    style = LayerStyle(
-        "vision_tower.transformer.layers.{}",
-        qkv="attention.qkv_proj",
-        out="attention.o_proj",
-        up="feed_forward.gate_up_proj",
-        down="feed_forward.down_proj",
-        bias=False,
-        gated=True,
-        norm_bias=False,
-    )
-    hidden = hidden_size(text)
-    name = "multi_modal_projector"
-    bias = config.flag("multimodal_projector_bias")
-    block = encoder_layers(
-        style, vision.int("num_hidden_layers", default=24), width, vision.int("intermediate_size", default=4096)
-    )
-    return Tower(
-        (block,),
-        (
-            patches("vision_tower.patch_conv", vision, width, bias=False),
-            layer_norm("vision_tower.ln_pre", width, bias=False),
-            Rotary(rows=2, width=dim // 2, key="vision", dtype="float32"),
-            layer_norm(f"{name}.norm", width, bias=False),
-            Linear(f"{name}.patch_merger.merging_layer", width * merge * merge, (width,), "whole", quantised=False),
-            *two_layers(f"{name}.linear_1", f"{name}.linear_2", width, hidden, hidden, bias=bias),
-        ),
-        heads=heads,
-    )
-
-
-def muse_glimmer(config: Facts, text: Facts) -> Tower:
-    """Attention is cut by TP; MLPs and adapter are copied."""
-    vision = vision_part(config)
-    width = vision.int("hidden_size", "width", default=1536)
-    size = vision.int("patch_size", default=14, low=1)
-    frames = vision.int("temporal_patch_size", default=2)
-    depth = vision.int("num_hidden_layers", "layers", default=50)
-    mlp = vision.int("intermediate_size", default=0) or int(width * vision.number("mlp_ratio", 35 / 6))
-    merge = vision.int("spatial_merge_size", default=2)
-    inner = vision.int("projector_input_dim", "projector_hidden_size", default=4096)
-    style = LayerStyle(
-        "vision_encoder.transformer.{}",
-        qkv="attn.qkv_proj",
-        out="attn.o_proj",
-        up="mlp.c_fc",
-        down="mlp.c_proj",
-        mlp_split=False,
-    )
-    positions = vision.int("num_position_embeddings", default=1024)
-    return Tower(
-        (encoder_layers(style, depth, width, mlp),),
-        (
-            Tensor("vision_encoder.positional_embedding_vlm", positions * width),
-            Tensor("vision_encoder.conv1_linear", width * 3 * frames * size * size),
-            layer_norm("vision_encoder.norms", width, count=2),
-            *two_layers(
-                "vision_adapter.c_fc", "vision_adapter.c_proj", width * merge * merge, inner, inner, bias=False, split=False
-            ),
-            Linear("vision_projection", inner, (hidden_size(text),), "whole"),
-        ),
-        heads=vision.int("num_attention_heads", "heads", default=16),
-        copied_if_uneven=True,
-    )
-
-
-def kimi_k25(config: Facts, text: Facts) -> Tower:
-    """MoonViT for images and clips: interpolated positions and a time table."""
-    vision = vision_part(config)
-    width = vision.int("vt_hidden_size", "hidden_size", default=1152)
-    heads = vision.int("vt_num_attention_heads", "num_attention_heads", default=16)
-    depth = vision.int("vt_num_hidden_layers", "num_hidden_layers", default=27)
-    mlp = vision.int("vt_intermediate_size", "intermediate_size", default=4304)
-    rows = vision.int("init_pos_emb_height", default=64) * vision.int("init_pos_emb_width", default=64)
-    times = vision.int("init_pos_emb_time", default=4)
-    kernel = vision.list("merge_kernel_size") or (2, 2)
-    merged = width * Facts({"k": kernel[0]}).int("k") * Facts({"k": kernel[-1]}).int("k")
-    quantised = config.part("quantization_config") or text.part("quantization_config")
-    table = "float32" if quantised and quantised.text("quant_method") != "compressed-tensors" else ""
-    style = LayerStyle(
-        "vision_tower.encoder.blocks.{}", qkv="wqkv", out="wo", up="mlp.fc0", down="mlp.fc1", quantised=False
-    )
-    return Tower(
-        (encoder_layers(style, depth, width, mlp),),
-        (
-            patches("vision_tower.patch_embed.proj", vision, width, bias=True),
-            Tensor("vision_tower.patch_embed.pos_emb", rows * width),
-            Tensor("vision_tower.patch_embed.pos_emb.time_weight", times * width, dtype=table, buffer=True),
-            layer_norm("vision_tower.encoder.final_layernorm", width),
-            layer_norm("mm_projector.pre_norm", width),
-            *two_layers(
-                "mm_projector.linear_1",
-                "mm_projector.linear_2",
-                merged,
-                merged,
-                hidden_size(text),
-                split=False,
-                quantised=False,
-            ),
-        ),
-        heads=heads,
-        copied_if_uneven=True,
-    )
-
-
-def kimi_k3(config: Facts, text: Facts) -> Tower:
-    """MoonViT without biases, with attention wider than its layers."""
-    vision = vision_part(config)
-    width = vision.int("vt_hidden_size", default=1024)
-    inner = vision.int("qkv_hidden_size", default=width)
-    bias = vision.flag("linear_bias")
-    rows = vision.int("init_pos_emb_height", default=64) * vision.int("init_pos_emb_width", default=64)
-    times = vision.int("init_pos_emb_time", default=4)
-    kernel = vision.list("merge_kernel_size") or (2, 2)
-    merged = width * Facts({"k": kernel[0]}).int("k") * Facts({"k": kernel[-1]}).int("k")
-    style = LayerStyle(
-        "vision_tower.encoder.blocks.{}",
-        qkv="wqkv",
-        out="wo",
-        up="mlp.fc0",
-        down="mlp.fc1",
-        bias=vision.flag("attn_bias"),
-        mlp_bias=bias,
-        norm_bias=False,
-        quantised=False,
-    )
-    hidden = hidden_size(text)
-    block = encoder_layers(
-        style,
-        vision.int("vt_num_hidden_layers", default=27),
-        width,
-        vision.int("vt_intermediate_size", default=4096),
-        inner,
-    )
-    return Tower(
-        (block,),
-        (
-            patches("vision_tower.patch_embed.proj", vision, width, bias=vision.flag("patch_embed_proj_bias")),
-            Tensor("vision_tower.patch_embed.pos_emb", rows * width),
-            Tensor("vision_tower.patch_embed.pos_emb.time_weight", times * width, dtype="float32", buffer=True),
-            layer_norm("vision_tower.encoder.final_layernorm", width, bias=False),
-            *two_layers(
-                "mm_projector.linear_1",
-                "mm_projector.linear_2",
-                merged,
-                merged,
-                hidden,
-                bias=False,
-                split=False,
-                quantised=False,
-            ),
-            layer_norm("mm_projector.post_norm", hidden, bias=False),
-        ),
-        heads=vision.int("vt_num_attention_heads", default=12),
-        copied_if_uneven=True,
-    )
-
-
-def minimax_m3(config: Facts, text: Facts) -> Tower:
-    """Patches are projected first and merged afterwards."""
-    vision = vision_part(config)
-    width = vision.int("hidden_size", default=1280)
-    heads = vision.int("num_attention_heads", default=16, low=1)
-    compression = vision.part("img_token_compression_config") or config.part("img_token_compression_config") or Facts({})
-    merge = compression.int("spatial_merge_size", default=2)
-    hidden = hidden_size(text)
-    inner = config.int("projector_hidden_size", default=hidden)
-    bias = config.flag("multimodal_projector_bias", default=True)
-    prefix = "vision_tower.vision_model"
-    style = LayerStyle(
-        f"{prefix}.encoder.layers.{{}}", qkv="self_attn.qkv_proj", out="self_attn.out_proj", up="fc1", down="fc2"
-    )
-    block = encoder_layers(
-        style, vision.int("num_hidden_layers", default=32), width, vision.int("intermediate_size", default=5120)
-    )
-    frames = compression.int("temporal_patch_size", default=2)
-    projector, merger = "vision_tower.multi_modal_projector", "vision_tower.patch_merge_mlp"
-    return Tower(
-        (block,),
-        (
-            patches(f"{prefix}.embeddings.patch_embedding", vision, width, bias=False, frames=frames),
-            layer_norm(f"{prefix}.pre_layrnorm", width),
-            Tensor(f"{prefix}.inv_freq", 3 * (width // heads // 6), dtype="float32", buffer=True),
-            *two_layers(f"{projector}.linear_1", f"{projector}.linear_2", width, inner, hidden, bias=bias),
-            *two_layers(f"{merger}.linear_1", f"{merger}.linear_2", hidden * merge * merge, inner, hidden, bias=bias),
         ),
         heads=heads,
     )

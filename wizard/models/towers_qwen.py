@@ -34,7 +34,13 @@ def qwen2_vl(config: Facts, text: Facts) -> Tower:
     return Tower(
         (encoder_layers(style, vision.int("depth", default=32), width, mlp),),
         (
-            patches("visual.patch_embed.proj", vision, width, bias=False, frames=vision.int("temporal_patch_size", default=2)),
+            patches(
+                "visual.patch_embed.proj",
+                vision,
+                width,
+                bias=False,
+                frames=vision.int("temporal_patch_size", default=2),
+            ),
             layer_norm("visual.merger.ln_q", width),
             *two_layers("visual.merger.mlp.0", "visual.merger.mlp.2", merged, merged, out),
             vision_rotary(width // heads),
@@ -63,7 +69,13 @@ def qwen2_5_vl(config: Facts, text: Facts) -> Tower:
     return Tower(
         (encoder_layers(style, depth, width, vision.int("intermediate_size", default=3420)),),
         (
-            patches("visual.patch_embed.proj", vision, width, bias=False, frames=vision.int("temporal_patch_size", default=2)),
+            patches(
+                "visual.patch_embed.proj",
+                vision,
+                width,
+                bias=False,
+                frames=vision.int("temporal_patch_size", default=2),
+            ),
             layer_norm("visual.merger.ln_q", width, bias=False),
             *two_layers("visual.merger.mlp.0", "visual.merger.mlp.2", merged, merged, out),
             vision_rotary(width // heads),
@@ -82,7 +94,13 @@ def qwen3_vl(config: Facts, text: Facts) -> Tower:
     levels = len(vision.list("deepstack_visual_indexes") or ())
     style = LayerStyle("visual.blocks.{}", up="mlp.linear_fc1", down="mlp.linear_fc2")
     modules: list[Module] = [
-        patches("visual.patch_embed.proj", vision, width, bias=True, frames=vision.int("temporal_patch_size", default=2)),
+        patches(
+            "visual.patch_embed.proj",
+            vision,
+            width,
+            bias=True,
+            frames=vision.int("temporal_patch_size", default=2),
+        ),
         Tensor("visual.pos_embed", vision.int("num_position_embeddings", default=2304) * width),
         layer_norm("visual.merger.norm", width),
         *two_layers("visual.merger.linear_fc1", "visual.merger.linear_fc2", merged, merged, out),
@@ -92,7 +110,9 @@ def qwen3_vl(config: Facts, text: Facts) -> Tower:
         name = f"visual.deepstack_merger_list.{level}"
         modules.append(layer_norm(f"{name}.norm", merged))
         modules += two_layers(f"{name}.linear_fc1", f"{name}.linear_fc2", merged, merged, out)
-    block = encoder_layers(style, vision.int("depth", default=27), width, vision.int("intermediate_size", default=4304))
+    block = encoder_layers(
+        style, vision.int("depth", default=27), width, vision.int("intermediate_size", default=4304)
+    )
     return Tower((block,), tuple(modules), heads=heads)
 
 
@@ -115,11 +135,19 @@ def glm4v(config: Facts, text: Facts) -> Tower:
     )
     count = patch_count(vision, image=336)
     context = vision.int("intermediate_size", default=13696)
-    block = encoder_layers(style, vision.int("depth", default=24), width, vision.int("out_hidden_size", default=4096))
+    block = encoder_layers(
+        style, vision.int("depth", default=24), width, vision.int("out_hidden_size", default=4096)
+    )
     return Tower(
         (block,),
         (
-            patches("visual.patch_embed.proj", vision, width, bias=True, frames=vision.int("temporal_patch_size", default=2)),
+            patches(
+                "visual.patch_embed.proj",
+                vision,
+                width,
+                bias=True,
+                frames=vision.int("temporal_patch_size", default=2),
+            ),
             Tensor("visual.embeddings.position_embedding", count * width),
             Tensor("visual.embeddings.position_ids", count, dtype="int64", buffer=True),
             layer_norm("visual.layernorms", width, bias=False, count=2),

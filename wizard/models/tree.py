@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from weakref import WeakKeyDictionary
 
 from wizard.errors import ConfigError
@@ -12,6 +13,7 @@ from wizard.models.facts import Facts
 from wizard.models.layers import LAYERS, norm
 from wizard.models.metadata import ModelMetadata, short
 from wizard.models.modules import Block, Module, ModuleTree, Tensor, Vocabulary, tree_parameters
+from wizard.models.stored import stored_tree
 from wizard.models.towers import TOWERS
 
 _trees: WeakKeyDictionary[ModelMetadata, ModuleTree] = WeakKeyDictionary()
@@ -40,9 +42,9 @@ def active_parameter_count(metadata: ModelMetadata) -> int:
 
 def traits_for(metadata: ModelMetadata) -> Traits:
     """The traits of a model. Raises ConfigError for an architecture that is not known."""
-    named = metadata.text.get("architectures")
-    decoder = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
-    traits = traits_of(_architecture(metadata), decoder, _decoder_type(metadata))
+    traits = traits_of(_architecture(metadata), *_decoder(metadata))
+    if traits is None and _plain_decoder(metadata):
+        traits = traits_of(PLAIN_DECODER)
     if traits is None:
         raise ConfigError(
             f"The architecture {short(metadata.architecture)} is not known here and the config alone can't size it; "
@@ -51,7 +53,32 @@ def traits_for(metadata: ModelMetadata) -> Traits:
     return traits
 
 
+READ_AS_PLAIN = "is not known here: it is read as a dense decoder of Llama's shape."
+
+PLAIN_DECODER = "transformers"
+"""What an unknown decoder without any special part is read as: Llama's shape, by vLLM's Transformers backend."""
+
+DECODER_KEYS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+SPECIAL_KEYS = re.compile(
+    r"expert|moe|ssm|mamba|linear_attn|lora_rank|vision|audio|rwkv|conv|block_type|hybrid|altup"
+)
+
+
+def _plain_decoder(metadata: ModelMetadata) -> bool:
+    """True for an unknown causal model whose config names nothing but a dense decoder's parts."""
+    text = metadata.text
+    return (
+        metadata.architecture.endswith("ForCausalLM")
+        and all(isinstance(text.get(key), int) for key in DECODER_KEYS)
+        and not any(SPECIAL_KEYS.search(key) for key in (*text, *metadata.config) if isinstance(key, str))
+    )
+
+
 def _describe(metadata: ModelMetadata) -> ModuleTree:
+    known = traits_of(_architecture(metadata), *_decoder(metadata)) is not None
+    checkpoint = metadata.checkpoint
+    if not known and checkpoint is not None and checkpoint.complete:
+        return stored_tree(metadata, checkpoint)
     traits = traits_for(metadata)
     facts = Facts(metadata.text, traits.defaults)
     blocks = _blocks(facts, traits)
@@ -112,6 +139,7 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
         tower_heads=tower.heads if tower else 0,
         tower_copied_if_uneven=tower.copied_if_uneven if tower else False,
         renames=traits.renames,
+        warnings=() if known else (f"The architecture {short(metadata.architecture)} {READ_AS_PLAIN}",),
     )
 
 
@@ -122,12 +150,14 @@ def _architecture(metadata: ModelMetadata) -> str:
     return architecture_of_type(metadata.model_type) or metadata.architecture
 
 
-def _decoder_type(metadata: ModelMetadata) -> str:
-    """The model type of the decoder's section; a flat config may tell its decoder by a version number."""
+def _decoder(metadata: ModelMetadata) -> tuple[str, str]:
+    """Architecture and model type of the decoder's section; a flat config may tell its decoder by a version."""
+    named = metadata.text.get("architectures")
+    architecture = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
     kind, version = metadata.text.get("model_type"), metadata.config.get("version")
     if not isinstance(kind, str):
-        return ""
-    return f"{kind} {version}" if isinstance(version, float) else kind
+        return architecture, ""
+    return architecture, f"{kind} {version}" if isinstance(version, float) else kind
 
 
 def _tied(metadata: ModelMetadata, traits: Traits) -> bool:

@@ -61,7 +61,9 @@ class LayerStyle:
     """Further elements per layer: layer scales and the like."""
 
 
-def encoder_layers(style: LayerStyle, depth: int, width: int, mlp_width: int, attention_width: int = 0) -> Block:
+def encoder_layers(
+    style: LayerStyle, depth: int, width: int, mlp_width: int, attention_width: int = 0
+) -> Block:
     """`depth` equal layers; `attention_width`: of the heads together, where it isn't `width`."""
     inner = attention_width or width
     keys = inner // style.heads * style.kv_heads if style.heads and style.kv_heads else inner
@@ -102,8 +104,17 @@ def encoder_layers(style: LayerStyle, depth: int, width: int, mlp_width: int, at
             parts=style.up_parts if style.gated else (),
             quantised=style.quantised,
         ),
-        Linear(style.down, mlp_width, (width,), "row" if mlp_split else "whole", mlp_bias, quantised=style.quantised),
-        Tensor("norms", style.norms * width * (2 if style.norm_bias else 1) + 2 * style.head_norm + style.more),
+        Linear(
+            style.down,
+            mlp_width,
+            (width,),
+            "row" if mlp_split else "whole",
+            mlp_bias,
+            quantised=style.quantised,
+        ),
+        Tensor(
+            "norms", style.norms * width * (2 if style.norm_bias else 1) + 2 * style.head_norm + style.more
+        ),
     ]
     return Block(style.prefix, tuple(range(depth)), tuple(modules))
 

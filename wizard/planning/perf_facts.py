@@ -15,8 +15,8 @@ from wizard.models.facts import Facts
 from wizard.models.metadata import ModelMetadata
 from wizard.models.modules import Experts, Linear, Tensor, Vocabulary
 from wizard.models.quantization import quantization_of
+from wizard.models.schemes import stored_modules
 from wizard.models.storage import ExpertShard, Scheme, Shard, expert_bytes, linear_bytes
-from wizard.planning.weights import stored_modules
 
 KERNELS: Mapping[str, str] = {
     "none": "w16",

@@ -19,7 +19,7 @@ from wizard.models.modules import (
     Tensor,
     Vocabulary,
 )
-from wizard.models.quantization import Quantization
+from wizard.models.quantized import Quantization
 from wizard.models.storage import (
     DTYPE_BYTES,
     PLAIN,
@@ -90,7 +90,9 @@ def _marlin_takes(scheme: Scheme, shard: ExpertShard) -> bool:
     """Whether Marlin's expert kernel can multiply the shard (marlin_utils.py `check_moe_marlin_supports_config`)."""
     group = scheme.group
     return (
-        shard.hidden % 128 == 0 and (group <= 0 or shard.intermediate % group == 0) and group in (-1, 32, 64, 128)
+        shard.hidden % 128 == 0
+        and (group <= 0 or shard.intermediate % group == 0)
+        and group in (-1, 32, 64, 128)
     )
 
 
@@ -280,8 +282,12 @@ class Sizer:
         elements = tensor.elements
         if tensor.kv_heads:
             elements = self._heads(elements, tensor.kv_heads)
+        elif tensor.expert:
+            elements = -(-elements // (self.layout.expert_tp * self.layout.ep))
         elif tensor.split:
-            elements = self._cut(elements, self.layout.tp)
+            elements = (
+                -(-elements // self.layout.tp) if tensor.uneven else self._cut(elements, self.layout.tp)
+            )
         elements = -(-elements // tensor.multiple) * tensor.multiple
         dtype = tensor.dtype or self.layout.dtype
         size = elements * DTYPE_BYTES[dtype]

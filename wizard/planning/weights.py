@@ -12,29 +12,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
-from wizard.models.matching import Names
 from wizard.models.metadata import ModelMetadata
 from wizard.models.modules import (
-    Block,
-    CacheScales,
-    Experts,
-    Linear,
     Module,
     ModuleTree,
     Rotary,
-    Tensor,
     Vocabulary,
 )
 from wizard.models.mtp import draft_blocks
-from wizard.models.quantization import Quantization, Role, quantization_of
-from wizard.models.storage import PLAIN, Scheme
-from wizard.models.tree import module_tree
+from wizard.models.schemes import Group, SchemedModel, grouped, schemed_model
+from wizard.models.stored import stored_bytes
 from wizard.planning.launch import Launch
 from wizard.planning.lora import lora_elements
 from wizard.planning.sharding import Layout, Size, Sizer
+from wizard.schemas.outputs import GIB
 
 SWIZZLED_SCALES_FREED = (0, 25)
 """Since when Triton's MXFP4 experts drop the scales of the checkpoint (fused_moe/oracle/mxfp4.py)."""
+
+DISAGREEMENT = 0.05
+"""Share by which a checkpoint may differ from its config: padding, repeated heads and unused tensors stay below."""
 
 CACHE_SIZE = 256
 """Rank layouts remembered per model; a planner tries a few dozen."""
@@ -89,30 +86,6 @@ class RankWeights:
         return max(self.stage_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Equal modules stored the same way, and the layers they stand in."""
-
-    module: Module
-    scheme: Scheme
-    indices: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """A module tree with the storage scheme of every module, for any rank."""
-
-    tree: ModuleTree
-    quantization: Quantization | None
-    groups: tuple[_Group, ...]
-    first: tuple[_Group, ...]
-    towers: tuple[_Group, ...]
-    last: tuple[_Group, ...]
-    every: tuple[_Group, ...]
-    tied: tuple[_Group, ...]
-
-
-_models: WeakKeyDictionary[ModelMetadata, dict[str | None, _Model]] = WeakKeyDictionary()
 _ranks: WeakKeyDictionary[ModelMetadata, dict[object, RankWeights]] = WeakKeyDictionary()
 
 
@@ -131,7 +104,7 @@ def rank_weights(launch: Launch) -> RankWeights:
     if result is None:
         if len(remembered) >= CACHE_SIZE:
             remembered.clear()
-        result = remembered[key] = _compute(_model(launch.metadata, online), layout, launch)
+        result = remembered[key] = _compute(schemed_model(launch.metadata, online), layout, launch)
     return result
 
 
@@ -164,75 +137,7 @@ def stage_ranges(layers: int, stages: int) -> tuple[tuple[int, int], ...]:
     return tuple(ranges)
 
 
-def _model(metadata: ModelMetadata, online: str | None) -> _Model:
-    known = _models.setdefault(metadata, {})
-    model = known.get(online)
-    if model is None:
-        tree = module_tree(metadata)
-        quantization = quantization_of(metadata, online)
-        if quantization is not None and tree.renames:
-            quantization = quantization.renamed(tree.renames)
-        model = known[online] = _Model(
-            tree=tree,
-            quantization=quantization,
-            groups=_grouped(tree.blocks, quantization),
-            first=_ungrouped(tree.first, quantization),
-            towers=_grouped(tree.towers, quantization),
-            last=_ungrouped(tree.last, quantization),
-            every=_ungrouped(tree.every, quantization),
-            tied=_ungrouped(tree.tied, quantization),
-        )
-    return model
-
-
-def stored_modules(metadata: ModelMetadata, online: str | None) -> Iterator[tuple[Module, Scheme, int]]:
-    """What a forward pass of the decoder reads: each module, how it is stored, and in how many layers.
-
-    The embedding look-up is left out; an embedding that serves as the head comes as the head.
-    """
-    model = _model(metadata, online)
-    for group in (*model.groups, *model.last, *model.every):
-        yield group.module, group.scheme, len(group.indices)
-    for group in model.tied:
-        if isinstance(group.module, Vocabulary):
-            yield replace(group.module, head=True), group.scheme, 1
-
-
-def _grouped(blocks: tuple[Block, ...], quantization: Quantization | None) -> tuple[_Group, ...]:
-    groups: dict[tuple[Module, Scheme], list[int]] = {}
-    for block in blocks:
-        for module in block.modules:
-            if quantization is None or isinstance(module, Tensor | Rotary | CacheScales):
-                groups.setdefault((module, PLAIN), []).extend(block.indices)
-                continue
-            for index in block.indices:
-                scheme = _scheme(module, block.prefix.format(index) + ".", quantization)
-                groups.setdefault((module, scheme), []).append(index)
-    return tuple(_Group(module, scheme, tuple(sorted(found))) for (module, scheme), found in groups.items())
-
-
-def _ungrouped(modules: tuple[Module, ...], quantization: Quantization | None) -> tuple[_Group, ...]:
-    return tuple(_Group(module, _scheme(module, "", quantization), (0,)) for module in modules)
-
-
-def _scheme(module: Module, prefix: str, quantization: Quantization | None) -> Scheme:
-    if quantization is None or isinstance(module, Tensor | Rotary | CacheScales) or not module.quantised:
-        return PLAIN
-    name = prefix + module.name
-    parts: tuple[str, ...] = ()
-    role: Role = "linear"
-    if isinstance(module, Linear):
-        parent = name.rpartition(".")[0]
-        parts = tuple(f"{parent}.{part}" for part in module.parts)
-    elif isinstance(module, Experts):
-        role = "experts"
-        parts = tuple(f"{name}.0.{part}" for part in module.parts)
-    else:
-        role = "head" if module.head else "embedding"
-    return quantization.scheme(Names(name, parts), role)
-
-
-def _compute(model: _Model, layout: Layout, launch: Launch) -> RankWeights:
+def _compute(model: SchemedModel, layout: Layout, launch: Launch) -> RankWeights:
     refusals = list(_refusals(model, layout, launch))
     sizer = Sizer(layout, model.quantization, refusals)
     encoder = Sizer(replace(layout, tp=_encoder_tp(model.tree, layout)), model.quantization, refusals)
@@ -263,22 +168,40 @@ def _compute(model: _Model, layout: Layout, launch: Launch) -> RankWeights:
         lora_bytes=_lora_bytes(model, sizer, launch),
         largest_layer_bytes=_largest_layer(sized),
         refusals=tuple(dict.fromkeys(refusals)),
-        warnings=model.tree.warnings,
+        warnings=(*model.tree.warnings, *_disagreement(model, layout, launch)),
     )
 
 
-def _draft_bytes(model: _Model, sizer: Sizer, launch: Launch) -> int:
+def _disagreement(model: SchemedModel, layout: Layout, launch: Launch) -> Iterator[str]:
+    """A warning where the checkpoint's size isn't that of the model its config describes."""
+    checkpoint = launch.metadata.checkpoint
+    if checkpoint is None or not checkpoint.complete or launch.online_quantization:
+        return
+    whole = Sizer(replace(layout, tp=1, pp=1, expert_tp=1, ep=1), model.quantization, [])
+    described = sum(
+        len(group.indices) * sum(whole.size(group.module, group.scheme).params.values())
+        for group in (*model.groups, *model.towers, *model.first, *model.last, *model.every)
+    )
+    stored = stored_bytes(checkpoint, launch.dtype_bytes)
+    if abs(stored - described) > DISAGREEMENT * max(stored, 1):
+        yield (
+            f"The checkpoint holds {stored / GIB:.2f} GiB, but its config describes a model of "
+            f"{described / GIB:.2f} GiB; the weights may be off by as much."
+        )
+
+
+def _draft_bytes(model: SchemedModel, sizer: Sizer, launch: Launch) -> int:
     """Loaded bytes of the layers that speculative decoding adds."""
     if launch.speculative_method is None:
         return 0
     drafted = _Sum()
-    for group in _grouped(draft_blocks(launch.metadata, launch.speculative_method), model.quantization):
+    for group in grouped(draft_blocks(launch.metadata, launch.speculative_method), model.quantization):
         if not isinstance(group.module, Rotary):
             drafted.add(group.module, sizer.size(group.module, group.scheme), len(group.indices))
     return drafted.stage().loaded_bytes
 
 
-def _lora_bytes(model: _Model, sizer: Sizer, launch: Launch) -> int:
+def _lora_bytes(model: SchemedModel, sizer: Sizer, launch: Launch) -> int:
     """Slots for adapters on the decoder; the widest stage's, as they are allocated on every stage."""
     config = launch.config
     if not config.enable_lora:
@@ -289,11 +212,13 @@ def _lora_bytes(model: _Model, sizer: Sizer, launch: Launch) -> int:
     )
     stages = max(end - start for start, end in stage_ranges(model.tree.num_layers, launch.pp))
     elements = elements * stages // max(1, model.tree.num_layers)
-    elements += sum(lora_elements(group.module, sizer, config.max_lora_rank, fully_sharded=False) for group in model.last)
+    elements += sum(
+        lora_elements(group.module, sizer, config.max_lora_rank, fully_sharded=False) for group in model.last
+    )
     return config.max_loras * elements * launch.dtype_bytes
 
 
-def _refusals(model: _Model, layout: Layout, launch: Launch) -> Iterator[str]:
+def _refusals(model: SchemedModel, layout: Layout, launch: Launch) -> Iterator[str]:
     """What vLLM says before it builds anything."""
     quantization = model.quantization
     if (
@@ -347,14 +272,14 @@ class _Sum:
         )
 
 
-def _is_encoder(group: _Group) -> bool:
+def _is_encoder(group: Group) -> bool:
     """Of the encoder or its projector, not of the decoder."""
     return not isinstance(group.module, Vocabulary) and not getattr(group.module, "name", "").startswith(
         ("model.", "language_model.")
     )
 
 
-def _largest_layer(sized: list[tuple[_Group, Size]]) -> int:
+def _largest_layer(sized: list[tuple[Group, Size]]) -> int:
     layers: Counter[int] = Counter()
     for group, size in sized:
         amount = sum(size.params.values())

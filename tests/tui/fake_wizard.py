@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import sys
 
+from textual.app import ComposeResult
+
 from tests.tui.fake_engine import FakeEngine, two_h100
 from wizard.session import SessionStore
-from wizard.tui.app import WizardApp
+from wizard.tui.app import WizardApp, run_app
+from wizard.tui.screens.policy import PolicyStep
 
 
 def main() -> int:
-    """`python -m tests.tui.fake_wizard [two] [fresh] [no-mouse]`."""
+    """`python -m tests.tui.fake_wizard [two] [fresh] [no-mouse] [crash-on-4]`."""
     options = set(sys.argv[1:])
     engine = FakeEngine(two_h100()) if "two" in options else FakeEngine()
+    if "crash-on-4" in options:
+        PolicyStep.compose = _crash  # type: ignore[method-assign]
     store = SessionStore()
     found = None if "fresh" in options else store.find()
     app = WizardApp(engine, found=found, store=store)
-    app.run(mouse="no-mouse" not in options)
-    return app.return_code or 0
+    return run_app(app, mouse="no-mouse" not in options)
+
+
+def _crash(self: PolicyStep) -> ComposeResult:
+    raise RuntimeError("a bug, for once")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import pairwise
 
 import pyte
 import pytest
@@ -101,7 +102,7 @@ async def test_an_update_states_no_colour_twice() -> None:
         await pilot.press("3")
         written = app.screen._compositor.render_full_update().render_segments(console())
         codes = re.findall(r"\x1b\[([0-9;]*)m", written)
-        assert all(one != two for one, two in zip(codes, codes[1:], strict=False))
+        assert all(one != two for one, two in pairwise(codes))
         assert written.endswith("\x1b[m")
 
 

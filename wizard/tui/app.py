@@ -488,8 +488,17 @@ def run(request: PlanRequest | None, *, fresh: bool, offline: bool, mouse: bool 
     store = SessionStore()
     found = None if fresh or request is not None else store.find()
     app = WizardApp(Planner(offline=offline), request=request, found=found, store=store)
-    app.run(mouse=mouse)
-    store.release()
+    return run_app(app, mouse=mouse)
+
+
+def run_app(app: WizardApp, *, mouse: bool = True) -> int:
+    """Runs a wizard to its end, keeps its answers however that comes, and leaves its last words behind."""
+    try:
+        app.run(mouse=mouse)
+    finally:
+        app.keeper.close()
     for line in app.writing.last_words:
         sys.stderr.write(printable(line, 1000) + "\n")
+    if app._exception is not None:
+        sys.stderr.write("This is a bug of the wizard's. Your answers are kept: start it again to go on.\n")
     return app.return_code or 0

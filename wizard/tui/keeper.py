@@ -57,6 +57,12 @@ class Keeper:
         elif self.store.trouble != before:
             self.app.notice(self.store.trouble)
 
+    def close(self) -> None:
+        """The wizard has ended: keeps what is not kept yet, and lets another wizard have the slot."""
+        self.save()
+        if self.store is not None:
+            self.store.release()
+
     def greet(self, found: Found | None) -> bool:
         """Offers the session that was found, or says what became of one that could not be read."""
         if found is not None:

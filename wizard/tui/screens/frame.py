@@ -57,6 +57,7 @@ class WizardScreen(Screen[None]):
         super().__init__(id="_default")
         self._compositor = FrugalCompositor()
         self.step_name = "model"
+        self._steps: dict[str, Step] = {}
 
     def compose(self) -> ComposeResult:
         yield StepsBar()
@@ -80,7 +81,7 @@ class WizardScreen(Screen[None]):
     @property
     def step(self) -> Step | None:
         """The open step, once it is built."""
-        return next(iter(self.query(f"#{self.step_name}").results(Step)), None)
+        return self._steps.get(self.step_name)
 
     async def open_step(self, name: str) -> Step:
         """Shows the step called `name`, building it if need be, with focus where it was left."""
@@ -90,11 +91,12 @@ class WizardScreen(Screen[None]):
             if focused is not None and old in focused.ancestors:
                 old.last_focus = focused
             old.display = False
-        self.step_name = name
-        step = self.step
+        step = self._steps.get(name)
         if step is None:
             step = build_step(name)
             await self.query_one("#steps").mount(step)
+            self._steps[name] = step
+        self.step_name = name
         step.display = True
         self.place_panes()
         step.show(self.wizard.view)

@@ -151,6 +151,9 @@ class Planner:
     def search_hub(self, text: str, progress: Progress | None = None) -> Sequence[ModelRow]:
         if self._forbidden:
             return ()
+        from wizard.models import hub_settings
+
+        hub_settings.endpoint()
         from wizard.models import hub
 
         return hub.search(text, traffic=progress)

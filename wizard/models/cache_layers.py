@@ -140,6 +140,7 @@ IMAGE_PREFIX_TYPES = frozenset({"bagel", "gemma3", "molmo2", "moondream3", "pali
 INDEXED_RATIO = 4
 """DeepSeek-V4: layers that keep one entry for 4 tokens choose among them with an index."""
 
+ATTENTION_FREE_TYPES = frozenset({"falcon_mamba", "mamba", "mamba2"})
 STATE_WORDS = frozenset({"mamba", "linear_attention", "lightning_attention", "conv"})
 EMPTY_WORDS = frozenset({"mlp", "moe"})
 BOTH_WORDS = frozenset({"parallel", "hybrid"})
@@ -154,6 +155,16 @@ def is_encoder(metadata: ModelMetadata) -> bool:
     return causal is False
 
 
+def is_attention_free(metadata: ModelMetadata) -> bool:
+    """True for models of states alone, whose prefixes vLLM doesn't reuse unless asked (`IsAttentionFree`)."""
+    return metadata.text_type in ATTENTION_FREE_TYPES
+
+
+def is_encoder_decoder(metadata: ModelMetadata) -> bool:
+    """True for models whose decoder layers also read an encoder's output (Whisper)."""
+    return any(part.get("is_encoder_decoder") is True for part in (metadata.config, metadata.text))
+
+
 def _read(metadata: ModelMetadata) -> CacheModel:
     facts = Facts(metadata.text)
     model_type = metadata.text_type
@@ -161,6 +172,8 @@ def _read(metadata: ModelMetadata) -> CacheModel:
     latent = _is_latent(facts, model_type)
     kinds = layer_kinds(facts, model_type)
     total = len(kinds) if kinds is not None and not facts.has("num_hidden_layers") else metadata.num_layers
+    if is_encoder_decoder(metadata):
+        total = facts.int("decoder_layers", default=total, low=1)
     if kinds is not None and len(kinds) < total:
         raise ConfigError(f"config.json lists the kinds of {len(kinds)} layers, fewer than its {total}.")
     if total > LARGEST_LAYER_COUNT:
@@ -237,6 +250,7 @@ def _layers(
     window = _window(facts, model_type)
     everywhere = window if kinds is None or set(kinds) == {SLIDING} else 0
     chunk = facts.int("attention_chunk_size", default=0)
+    crossed = is_encoder_decoder(metadata)
     for index in range(total):
         word = kinds[index] if kinds is not None else ""
         if word in EMPTY_WORDS or _no_op(facts, index):
@@ -260,6 +274,8 @@ def _layers(
         layer = _geometry(metadata, facts, layer)
         if not _shares(facts, index, total):
             yield layer
+        if crossed:
+            yield replace(layer, kind="cross", window=0)
 
 
 def _latent_layer(facts: Facts, layer: CacheLayer, index: int) -> CacheLayer:

@@ -18,9 +18,17 @@ from huggingface_hub import __version__ as client_version
 from huggingface_hub import constants, get_session, get_token
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from wizard import __version__
 from wizard.models.config_values import short
-from wizard.models.hub_errors import Asked, RefusedError, UnreadableError, http, in_words, makes_no_sense
+from wizard.models.hub_errors import (
+    Asked,
+    RefusedError,
+    UnreadableError,
+    client_unusable,
+    http,
+    in_words,
+    login_unusable,
+    makes_no_sense,
+)
 from wizard.models.hub_settings import endpoint, forbidden
 from wizard.models.traffic import Traffic
 
@@ -60,7 +68,7 @@ class Connection:
         self.endpoint = endpoint()
         timeout_s = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
         self.asked = Asked(self.endpoint, model, revision, timeout_s=timeout_s)
-        self._headers = {"user-agent": f"vllm-wizard-tui/{__version__}; hf_hub/{client_version}"}
+        self._headers = {"user-agent": f"vllm-wizard-tui; hf_hub/{client_version}"}
 
     @contextmanager
     def words(self) -> Iterator[None]:
@@ -73,8 +81,13 @@ class Connection:
             yield
 
     def _log_in(self) -> None:
-        token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+        try:
+            token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+        except (OSError, ValueError) as error:
+            raise login_unusable(self.asked, error) from error
         if token is not None:
+            if not token.isascii() or not token.isprintable():
+                raise login_unusable(self.asked, "the token holds characters that none has")
             self._headers["authorization"] = f"Bearer {token}"
             self.asked = replace(self.asked, logged_in=True)
 
@@ -145,7 +158,7 @@ class Connection:
         """One request. `most` bytes are taken, else it is no such file; or `count` bytes from `first` on."""
         deadline = time.monotonic() + DEADLINE_S
         self.traffic.request(what)
-        with get_session().stream(
+        with self._session().stream(
             "GET",
             url,
             params=params,
@@ -184,6 +197,12 @@ class Connection:
             f"{what} of {self.asked.shown} is over {most >> 20} MB on the hub, far beyond any real one; "
             "try another --revision."
         )
+
+    def _session(self) -> Any:
+        try:
+            return get_session()
+        except (ImportError, OSError, ValueError) as error:
+            raise client_unusable(self.asked, error) from error
 
     def _next_page(self, response: Any) -> str | None:
         """The address of the next page; never one on another host, which would be sent the token."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
+from urllib.parse import urlsplit, urlunsplit
 
 from huggingface_hub import errors as client_errors
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -53,6 +54,12 @@ class Asked:
     def shown(self) -> str:
         return short(self.model, 80)
 
+    @property
+    def place(self) -> str:
+        """The hub's address without the password that it may hold."""
+        parts = urlsplit(self.endpoint)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
 
 @contextmanager
 def in_words(asked: Asked) -> Iterator[None]:
@@ -64,27 +71,20 @@ def in_words(asked: Asked) -> Iterator[None]:
     except OfflineModeIsEnabled as error:
         raise UnreachableError(forbidden_in_words(asked.shown)) from error
     except _LOGIN_ERRORS as error:
-        raise ModelUnavailableError(
-            f"{asked.shown}: the stored login can't be used ({short(str(error), 80)}); {LOGIN}."
-        ) from error
+        raise login_unusable(asked, error) from error
     except http.TimeoutException as error:
         raise UnreachableError(
             f"{asked.shown}: the hub did not answer within {asked.timeout_s:.0f} s; try again, or use --offline."
         ) from error
     except http.ProxyError as error:
         raise UnreachableError(
-            f"{asked.shown}: the proxy refuses to connect to {asked.endpoint}; check HTTPS_PROXY and HTTP_PROXY."
+            f"{asked.shown}: the proxy refuses to connect to {asked.place}; check HTTPS_PROXY and HTTP_PROXY."
         ) from error
     except http.ConnectError as error:
         raise UnreachableError(f"{asked.shown}: {_connection_in_words(asked, error)}.") from error
     except http.HTTPError as error:
         raise UnreachableError(
             f"{asked.shown}: the connection to the hub broke off; try again, or use --offline."
-        ) from error
-    except (ImportError, http.InvalidURL) as error:
-        raise UnreachableError(
-            f"{asked.shown}: the proxy settings can't be used ({short(str(error), 100)}); "
-            "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
         ) from error
 
 
@@ -94,6 +94,25 @@ _LOGIN_ERRORS: tuple[type[Exception], ...] = tuple(
     if hasattr(client_errors, name)
 )
 """By the client's version."""
+
+
+def client_unusable(asked: Asked, why: Exception) -> UnreachableError:
+    """The client reads proxies and certificates when it is made, and some settings break it."""
+    settings = (
+        "SSL_CERT_FILE and SSL_CERT_DIR"
+        if isinstance(why, OSError)
+        else "HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
+    )
+    return UnreachableError(
+        f"{asked.shown}: the hub's client can't be set up ({short(str(why), 100)}); check {settings}."
+    )
+
+
+def login_unusable(asked: Asked, why: object) -> ModelUnavailableError:
+    """The token can't be read or sent."""
+    return ModelUnavailableError(
+        f"{asked.shown}: the stored login can't be used ({short(str(why), 80)}); {LOGIN}."
+    )
 
 
 def forbidden_in_words(shown: str) -> str:
@@ -107,7 +126,7 @@ def forbidden_in_words(shown: str) -> str:
 def makes_no_sense(asked: Asked, what: str) -> UnreadableError:
     """The answer is not of the hub's form: a login page in between, or another server."""
     return UnreadableError(
-        f"{asked.shown}: {what} from {asked.endpoint} is not what a hub answers; a login page may be in between "
+        f"{asked.shown}: {what} from {asked.place} is not what a hub answers; a login page may be in between "
         "(open a browser), or HF_ENDPOINT is wrong."
     )
 
@@ -118,9 +137,9 @@ def _connection_in_words(asked: Asked, error: BaseException) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return "the hub's certificate can't be verified; check the clock, the proxy and SSL_CERT_FILE"
         if isinstance(cause, ssl.SSLError):
-            return f"{asked.endpoint} doesn't speak TLS as it should; check HF_ENDPOINT and the proxy"
+            return f"{asked.place} doesn't speak TLS as it should; check HF_ENDPOINT and the proxy"
         cause = cause.__cause__ or cause.__context__
-    return f"{asked.endpoint} can't be reached; check the network or HF_ENDPOINT, or use --offline"
+    return f"{asked.place} can't be reached; check the network or HF_ENDPOINT, or use --offline"
 
 
 def _refused(asked: Asked, error: RefusedError) -> NoReturn:
@@ -158,12 +177,12 @@ def _why_not(asked: Asked, error: RefusedError) -> str | None:
         case _, 403:
             return "is forbidden to this login; check the token's permissions, or log in with another"
         case _, 404:
-            return f"is unknown to {asked.endpoint}; check the spelling, and HF_ENDPOINT if it is set"
+            return f"is unknown to {asked.place}; check the spelling, and HF_ENDPOINT if it is set"
     return None
 
 
 def _gated(asked: Asked) -> str:
-    page = f"{asked.endpoint}/{asked.model}"
+    page = f"{asked.place}/{asked.model}"
     if asked.logged_in:
         return f"is gated and this login has no access yet: ask for it at {page}, or log in as someone who has it"
     return f"is gated: accept its terms at {page}, then {LOGIN}"

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from wizard.errors import WizardError
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
 
+TIMEOUTS = ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT")
+"""Seconds; the client can't even be imported where they are no numbers."""
+
+
 def endpoint() -> str:
-    """The hub to ask: HF_ENDPOINT as it is now, else Hugging Face's. Raises WizardError."""
+    """The hub to ask: HF_ENDPOINT as it is now, else Hugging Face's.
+
+    Raises WizardError where a setting would break the client; ask for it before importing that.
+    """
+    for name in TIMEOUTS:
+        value = os.environ.get(name)
+        if value and not value.strip().isdecimal():
+            raise WizardError(f"{name} is {value!r}; write whole seconds, or unset it.")
     value = (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
-    if not value.startswith(("http://", "https://")):
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not value.isascii() or not value.isprintable():
         raise WizardError(f"HF_ENDPOINT is {value!r}; write it like {DEFAULT_ENDPOINT}.")
     return value
 

@@ -43,6 +43,7 @@ def find(text: str, *, offline: bool = False, limit: int = 50, traffic: Traffic 
     found = search_local(text)
     if offline or hub_settings.forbidden() or len(text.strip()) < SHORTEST_SEARCH:
         return Found(found)
+    hub_settings.endpoint()
     from wizard.models import hub  # the hub client takes 180 ms to import
 
     try:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wizard.engine import ModelRow, Progress, Reach, Written, context_lengths
-from wizard.errors import HardwareError, ModelUnavailableError
+from wizard.errors import HardwareError, ModelUnavailableError, WizardError
 from wizard.hardware.detect import Machine
 from wizard.models.metadata import ModelMetadata, metadata_from_config
 from wizard.schemas.inputs import HardwareInput, PlanRequest
@@ -80,6 +80,7 @@ class FakeEngine:
         self.detected = machine
         self.written: list[tuple[Path, dict[str, str]]] = []
         self.plans = 0
+        self.disk_is_full = False
         self.hub: tuple[ModelRow, ...] = ()
         self.extra: tuple[ModelRow, ...] = ()
 
@@ -223,6 +224,8 @@ class FakeEngine:
         return [name for name in artifacts if (directory / name).exists()]
 
     def write(self, directory: Path, artifacts: Mapping[str, str], *, overwrite: bool) -> Written:
+        if self.disk_is_full:
+            raise WizardError(f"{directory} can't be written: there is no space left on the disk.")
         self.written.append((directory, dict(artifacts)))
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in artifacts.items():

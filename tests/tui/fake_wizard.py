@@ -13,9 +13,10 @@ from wizard.tui.screens.policy import PolicyStep
 
 
 def main() -> int:
-    """`python -m tests.tui.fake_wizard [two] [fresh] [no-mouse] [crash-on-4]`."""
+    """`python -m tests.tui.fake_wizard [two] [fresh] [no-mouse] [full-disk] [crash-on-4]`."""
     options = set(sys.argv[1:])
     engine = FakeEngine(two_h100()) if "two" in options else FakeEngine()
+    engine.disk_is_full = "full-disk" in options
     if "crash-on-4" in options:
         PolicyStep.compose = _crash  # type: ignore[method-assign]
     store = SessionStore()

@@ -276,6 +276,11 @@ class TestRefusals:
         monkeypatch.setenv("HF_TOKEN", "hf_expired")
         assert "refuses this token" in refused("org/llama")
 
+    def test_a_token_that_cannot_be_sent(self, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HF_TOKEN", "hf_é")
+        assert "login can't be used" in refused("org/llama")
+        assert not fake_hub.seen
+
     def test_disabled(self, fake_hub: FakeHub) -> None:
         fake_hub.repositories.append(model("org/taken-down", disabled=True))
         assert "disabled" in refused("org/taken-down")

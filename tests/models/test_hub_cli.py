@@ -90,6 +90,38 @@ class TestPlan:
         assert "hidden_size" in error
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HF_ENDPOINT", "huggingface.co"),
+        ("HF_ENDPOINT", "http://[::1"),
+        ("HF_ENDPOINT", "http://a:b@c:d"),
+        ("HF_ENDPOINT", "http://\x1b[2J"),
+        ("HF_HUB_DOWNLOAD_TIMEOUT", "soon"),
+    ],
+)
+@pytest.mark.parametrize("command", [["plan", *GPU, "--model", "org/llama"], ["models", "llama"]])
+def test_settings_that_cannot_be_used_are_bad_input(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    command: list[str],
+) -> None:
+    monkeypatch.setenv(name, value)
+    status, out, error = run(capsys, *command)
+    assert (status, out) == (2, "")
+    assert name in error
+    assert error.strip().isprintable()
+
+
+def test_a_password_in_the_address_is_not_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://me:secret@127.0.0.1:9")
+    assert "secret" not in run(capsys, "plan", *GPU, "--model", "org/llama")[2]
+
+
 class TestModels:
     def test_json_tells_all(self, fake_hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
         fake_hub.repositories.append(
@@ -176,6 +208,19 @@ class TestSettings:
         status, _ = self.plan("org/llama", **settings)
         assert status == 0
         assert fake_hub.seen[0].path.startswith("http://hub.example/")
+
+    @pytest.mark.parametrize(
+        ("settings", "words"),
+        [
+            ({"HTTP_PROXY": "ftp://x", "http_proxy": "ftp://x"}, "HTTP_PROXY"),
+            ({"HF_ENDPOINT": "https://127.0.0.1:9", "SSL_CERT_FILE": "/nowhere.pem"}, "SSL_CERT_FILE"),
+        ],
+    )
+    def test_what_breaks_the_client(self, fake_hub: FakeHub, settings: dict[str, str], words: str) -> None:
+        status, error = self.plan("org/llama", **settings)
+        assert status == 3
+        assert words in error
+        assert error.count("\n") == 1
 
     def test_offline_by_the_environment(self, fake_hub: FakeHub) -> None:
         fake_hub.repositories.append(model("org/llama"))

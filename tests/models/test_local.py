@@ -125,10 +125,10 @@ class TestCache:
         assert cached_snapshot("org/model", "dev") == second
         assert cached_snapshot("org/model", "a" * 40) == first
         assert cached_snapshot("org/model", "c" * 40) is None
-        assert cached_models() == ["org/model"]
+        assert list(cached_models()) == ["org/model"]
 
     def test_no_cache_is_no_models(self, hub_cache: Path) -> None:
-        assert cached_models() == []
+        assert not cached_models()
         assert cached_snapshot("org/model") is None
 
     @pytest.mark.parametrize(
@@ -158,14 +158,20 @@ class TestCache:
         (snapshot / "model.safetensors").symlink_to("../../blobs/gone")
         assert load_snapshot("org/model", snapshot).checkpoint is None
         (hub_cache / "models--org--model" / "blobs" / ("a" * 40)).unlink()
-        assert cached_models() == []
+        assert cached_snapshot("org/model") is None
+
+    def test_a_model_that_arrives_is_seen(self, hub_cache: Path) -> None:
+        cache_model(hub_cache, "org/first", "a" * 40)
+        assert list(cached_models()) == ["org/first"]
+        cache_model(hub_cache, "org/second", "b" * 40)
+        assert list(cached_models()) == ["org/first", "org/second"]
 
     def test_a_cache_behind_a_symlink(self, hub_cache: Path, tmp_path: Path) -> None:
         real = tmp_path / "big-disk"
         real.mkdir()
         hub_cache.symlink_to(real)
         cache_model(hub_cache, "org/model", "a" * 40)
-        assert cached_models() == ["org/model"]
+        assert list(cached_models()) == ["org/model"]
         assert load_snapshot("org/model", cached_snapshot("org/model") or Path()).source == "cache"
 
     def test_a_download_under_way_is_told(self, hub_cache: Path) -> None:

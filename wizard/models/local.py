@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -179,12 +181,27 @@ def unfinished_downloads(repository_folder: Path) -> int:
         return 0
 
 
-def cached_models() -> list[str]:
-    """Ids of the models whose config is in the hub cache, sorted."""
+def cached_models() -> Sequence[str]:
+    """Ids of the models whose config is in the hub cache, sorted; looked at anew every few seconds.
+
+    A search asks for them at every key press, and two hundred models take 10 ms to look at.
+    """
+    folder = cache_folder()
     try:
-        names = [
-            path.name.removeprefix("models--").replace("--", "/") for path in cache_folder().glob("models--*")
-        ]
+        stamp = folder.stat().st_mtime_ns
     except OSError:
-        return []
-    return sorted(name for name in names if cached_snapshot(name) is not None)
+        return ()
+    return _cached_models(folder, stamp, int(time.monotonic() / CACHE_KNOWN_S))
+
+
+CACHE_KNOWN_S = 10.0
+"""How long a download that has just brought a config may go unseen."""
+
+
+@lru_cache(maxsize=1)
+def _cached_models(folder: Path, _stamp: int, _tick: int) -> Sequence[str]:
+    try:
+        names = [path.name.removeprefix("models--").replace("--", "/") for path in folder.glob("models--*")]
+    except OSError:
+        return ()
+    return tuple(sorted(name for name in names if cached_snapshot(name) is not None))

@@ -22,7 +22,14 @@ def shared() -> Path:
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test sees the developer's own home, cache, token or session."""
     home = tmp_path_factory.mktemp("home")
-    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "CUDA_VISIBLE_DEVICES", "NO_COLOR", "VLLM_API_KEY"):
+    for name in (
+        "HF_TOKEN",
+        "HF_HUB_OFFLINE",
+        "HF_HUB_CACHE",
+        "CUDA_VISIBLE_DEVICES",
+        "NO_COLOR",
+        "VLLM_API_KEY",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("HF_HOME", str(home / "huggingface"))

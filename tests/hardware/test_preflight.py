@@ -161,7 +161,9 @@ def test_a_look_that_hangs_becomes_a_warning(tmp_path: Path) -> None:
     os.mkfifo(fifo)  # opening it waits for a writer that never comes, as a dead mount would
     found = {
         check.key: check
-        for check in checks_in_time(Machine(), patience_s=0.2, environment={"HF_HOME": str(tmp_path)}, root=tmp_path)
+        for check in checks_in_time(
+            Machine(), patience_s=0.2, environment={"HF_HOME": str(tmp_path)}, root=tmp_path
+        )
     }
     fifo_end = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)  # lets the thread go
     os.close(fifo_end)

@@ -15,7 +15,21 @@ from wizard.session import Session
 pytestmark = pytest.mark.journey
 
 KEYS = (
-    *("tab", "shift+tab", "enter", "escape", "up", "down", "left", "right", "home", "end", "pageup", "pagedown") * 4,
+    *(
+        "tab",
+        "shift+tab",
+        "enter",
+        "escape",
+        "up",
+        "down",
+        "left",
+        "right",
+        "home",
+        "end",
+        "pageup",
+        "pagedown",
+    )
+    * 4,
     *("space", "backspace", "delete", "f1", "ctrl+p", "ctrl+y", "ctrl+f", "ctrl+s") * 2,
     *"12345" * 3,
     *"06789kuUfy/?",

@@ -282,7 +282,8 @@ def verdict_of(config: VLLMConfig, asked: PlanRequest) -> FeasibilityReport:
     )
 
 
-DENSE = MODELS[:3] + (
+DENSE = (
+    *MODELS[:3],
     "Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4",
     "google/gemma-2-9b",
     "microsoft/phi-4",

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
-from wizard.errors import WizardError
+from wizard.errors import ConfigError, WizardError
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import Changes, applied_to_config, changed_gpus, changed_request
-from wizard.planning.launch import resolve
+from wizard.planning.command_options import command_options
+from wizard.planning.launch import Launch, resolve
 from wizard.planning.memory import decisive_gpu, evaluate
 from wizard.planning.options import (
     COST_CONTEXT,
     COST_GPUS,
     FP8_CAPABILITY,
     Option,
-    command_options,
     more_of_the_same,
     other_machines,
-    request_options,
+    refusal_options,
     sibling_options,
 )
 from wizard.planning.recommend import choose
-from wizard.planning.situation import Situation, situation
+from wizard.planning.request_options import request_options
+from wizard.planning.situation import Situation, nvlink_present, situation
 from wizard.planning.terms import weights_bytes
 from wizard.schemas.inputs import PlanRequest, PolicyInput, WorkloadInput
 from wizard.schemas.outputs import FeasibilityReport, Fix, GPUInfo, VLLMConfig
@@ -58,6 +59,12 @@ class Outcome:
         return self.config.data_parallel_size * self.replicas
 
 
+BOTH = " + "
+"""Joins the kinds of a pair."""
+
+REFUSED = frozenset({"invalid_config", "unsupported"})
+"""vLLM stopped before it counted memory: what comes after is not known yet."""
+
 Evaluate = Callable[[Changes], Outcome | None]
 """Plans again with changes applied; None where they can't be applied together."""
 
@@ -78,6 +85,8 @@ def plan_fixes(
         if changed is None:
             return None
         metadata = siblings.get(changed.model.model, of.metadata)
+        if request.model.params_b is not None and changed.model.params_b is None:
+            metadata = replace(metadata, params_override=None)
         cards = changed_gpus(of.gpus, changes, machines)
         try:
             found = choose(situation(changed, metadata, cards, version=of.version))
@@ -86,8 +95,7 @@ def plan_fixes(
         return Outcome(found.config, found.report, found.layout.replicas)
 
     def weighs(metadata: ModelMetadata) -> int:
-        bare = VLLMConfig(model=metadata.model, dtype=request.model.dtype.value)
-        return weights_bytes(resolve(bare, metadata, of.gpu, version=of.version))
+        return _stored_bytes(metadata, of.gpu, request.model.dtype.value, of.version)
 
     def least_bytes(gpu: GPUInfo) -> float:
         capable = (gpu.compute_capability or (0, 0)) >= FP8_CAPABILITY
@@ -119,7 +127,6 @@ def command_fixes(
     machines: Sequence[GPUInfo],
     *,
     version: str,
-    nvlink: bool,
     workload: WorkloadInput | None,
 ) -> tuple[Fix, ...]:
     """Fixes of a typed command: changes to its flags. Empty where it fits."""
@@ -128,31 +135,45 @@ def command_fixes(
 
     def evaluated(changes: Changes) -> Outcome | None:
         changed = applied_to_config(config, changes)
+        cards = changed_gpus(gpus, changes, machines)
+        asked = changed_request(request, changes)
+        if asked is None:
+            return None
         report = evaluate(
             changed,
             siblings.get(changed.model, metadata),
-            changed_gpus(gpus, changes, machines),
+            cards,
             version=version,
             workload=workload,
-            nvlink=nvlink,
+            nvlink=nvlink_present(asked, cards),
         )
         return Outcome(changed, report)
 
     def weighs(other: ModelMetadata) -> int:
-        return weights_bytes(
-            resolve(VLLMConfig(model=other.model), other, decisive_gpu(gpus), version=version)
+        return _stored_bytes(other, decisive_gpu(gpus), config.dtype, version)
+
+    def launched(settings: VLLMConfig) -> Launch:
+        return resolve(
+            settings,
+            metadata,
+            decisive_gpu(gpus),
+            version=version,
+            nvlink=nvlink_present(request, gpus),
+            gpus_per_node=len(gpus),
         )
 
-    launch = resolve(
-        config, metadata, decisive_gpu(gpus), version=version, nvlink=nvlink, gpus_per_node=len(gpus)
-    )
     search = _Search(
         evaluated, Outcome(config, before), COMMAND_PAIRS, workload.concurrency if workload else 1
     )
     here = [
-        *command_options(config, before, launch, gpus, request.hardware),
+        *command_options(config, before, launched(config), gpus, request.hardware),
         *sibling_options(siblings, PolicyInput(), weighs),
     ]
+    for accepted in refusal_options(launched(config), as_flags=True):
+        after = evaluated(accepted.changes)
+        if after is not None and after.report.cause not in REFUSED:
+            more = command_options(after.config, after.report, launched(after.config), gpus, request.hardware)
+            here += [together(accepted, option) for option in more if not option.settings & accepted.settings]
     engines = config.pipeline_parallel_size * config.data_parallel_size
 
     def sized(count: int) -> int:
@@ -162,6 +183,26 @@ def command_fixes(
         here,
         more_of_the_same(gpus, request.hardware, sized=sized),
         other_machines(machines, request.hardware, lambda gpu: weighs(metadata), sized=sized),
+    )
+
+
+def _stored_bytes(metadata: ModelMetadata, gpu: GPUInfo, dtype: str, version: str) -> int:
+    """Weights of the whole model on one GPU, as the checkpoint stores them; 0 where that can't be told."""
+    try:
+        return weights_bytes(
+            resolve(VLLMConfig(model=metadata.model, dtype=dtype), metadata, gpu, version=version)
+        )
+    except ConfigError:
+        return 0
+
+
+def together(one: Option, other: Option, kind: str | None = None) -> Option:
+    """Both changes at once."""
+    return Option(
+        f"{one.title} + {other.title}",
+        one.changes + other.changes,
+        one.cost + other.cost,
+        kind or other.kind,
     )
 
 
@@ -190,7 +231,7 @@ class _Search:
         left too little to choose from. Fixes that fit come first, then by what they cost."""
         for option in sorted(here, key=lambda each: each.cost):
             self._consider(option)
-        self._consider_pairs(lambda pair: True)
+        self._consider_pairs(lambda pair: pair.cost < COST_GPUS or not self.fitting)
         settled = [option.cost for option, fix in self.found.values() if fix.verdict_after == "fits"]
         if not settled or (min(settled) >= COST_CONTEXT and len(settled) < ENOUGH):
             for option in same_cards:
@@ -211,7 +252,7 @@ class _Search:
         for pair in self._paired():
             if tried >= self.pairs or self.fitting >= ENOUGH:
                 return
-            if wanted(pair):
+            if wanted(pair) and not set(pair.kind.split(BOTH)) & self._settled():
                 tried += 1
                 self._consider(pair)
 
@@ -236,7 +277,7 @@ class _Search:
                 option,
                 Fix(title, option.changes, self._effect(after, option.changes), verdict),
             )
-        single = " + " not in option.kind
+        single = BOTH not in option.kind
         if verdict != "fits" and single and _room(after) > _room(self.before):
             near = verdict == "tight" or after.report.cause == "kv_cache_too_small"
             (self.nearly if near else self.helpful).append(option)
@@ -248,12 +289,7 @@ class _Search:
             for one, other in sorted(pairs, key=lambda pair: pair[0].cost + pair[1].cost):
                 if one.settings & other.settings or one.kind == other.kind or one.cost > other.cost:
                     continue
-                yield Option(
-                    f"{one.title} + {other.title}",
-                    one.changes + other.changes,
-                    one.cost + other.cost,
-                    " + ".join(sorted((one.kind, other.kind))),
-                )
+                yield together(one, other, BOTH.join(sorted((one.kind, other.kind))))
 
     def _effect(self, after: Outcome, changes: Changes) -> str:
         """What it comes to, and what else changes with it."""

@@ -136,7 +136,6 @@ def check(
         surroundings.siblings,
         surroundings.machines,
         version=chosen,
-        nvlink=nvlink,
         workload=workload,
     )
     return replace(result, fixes=fixes)

@@ -11,6 +11,7 @@ from wizard.planning.launch import Launch, resolve
 from wizard.planning.layouts import Layout
 from wizard.planning.memory import decisive_gpu, evaluate
 from wizard.planning.perf import estimate_performance
+from wizard.planning.terms import weights_bytes
 from wizard.planning.typed import settled
 from wizard.planning.verdicts import RISKS
 from wizard.schemas.inputs import Interconnect, PlanRequest, WorkloadInput
@@ -63,6 +64,26 @@ class Situation:
         if layout.replicas == 1:
             return whole
         return whole.model_copy(update={"concurrency": -(-whole.concurrency // layout.replicas)})
+
+    def staged(self, layout: Layout) -> bool:
+        """Pipeline stages inside a node, where the user didn't ask for them."""
+        hardware = self.request.hardware
+        if hardware.pipeline_parallel_size is not None or layout.pipeline_parallel_size == 1:
+            return False
+        return layout.pipeline_parallel_size != hardware.nodes
+
+    def weighs(self, layout: Layout) -> int:
+        """Bytes of weights per GPU in a layout, as stored. Raises ConfigError for a method vLLM doesn't have."""
+        config = VLLMConfig(
+            model=self.request.model.model,
+            tensor_parallel_size=layout.tensor_parallel_size,
+            pipeline_parallel_size=layout.pipeline_parallel_size,
+            data_parallel_size=layout.data_parallel_size,
+            enable_expert_parallel=layout.expert_parallel,
+            dtype=self.request.model.dtype.value,
+            quantization=self.request.model.quantization,
+        )
+        return weights_bytes(self.launch(config))
 
     def launch(self, config: VLLMConfig) -> Launch:
         return resolve(

@@ -244,7 +244,8 @@ def _machines(of: Situation, best: Choice, machines: Sequence[GPUInfo]) -> Itera
     starts = best.report.verdict != "wont_start"
     price = of.gpu.usd_per_hour if starts else None
     limit = math.inf if price is None else price * best.layout.gpus
-    quantization = best.config.quantization
+    refused = best.report.cause in {"invalid_config", "unsupported"}
+    quantization = None if refused else best.config.quantization
     rates = {machine.name: machine.usd_per_hour for machine in machines if machine.usd_per_hour is not None}
 
     def least_bytes(gpu: GPUInfo) -> float:

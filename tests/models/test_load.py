@@ -9,10 +9,11 @@ import pytest
 
 from tests.hub.repository import CONFIG, model
 from tests.hub.server import FakeHub
-from wizard.errors import ModelUnavailableError
+from wizard.errors import ModelUnavailableError, WizardError
 from wizard.models import facts_cache
 from wizard.models.load import load, load_siblings, siblings_in_time
 from wizard.models.metadata import load_model_metadata
+from wizard.models.search import find
 
 
 def in_cache(name: str, files: dict[str, object], commit: str = "a" * 40) -> Path:
@@ -76,6 +77,36 @@ def test_offline_says_what_forbids_the_hub(
     with pytest.raises(ModelUnavailableError, match="revision 'v2'"):
         load("Qwen/Qwen3-8B", revision="v2", offline=offline)
     assert not fake_hub.seen
+
+
+HOSTILE = (
+    "a" * 5000,
+    "org/" + "a" * 300,
+    "a\x01b/c",
+    "a\0b/c",
+    "~nobody-here/x",
+    "/dev/null",
+    "org//x",
+    "\udcff/x",
+    "../" * 50,
+)
+
+
+@pytest.mark.parametrize("revision", [None, "r" * 5000, "../../x", "r\0", "\udcff"])
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_whatever_is_typed_is_one_sentence(fake_hub: FakeHub, name: str, revision: str | None) -> None:
+    for offline in (True, False):
+        with pytest.raises(WizardError) as caught:
+            load(name, revision=revision, offline=offline)
+        assert "\n" not in str(caught.value)
+    if not revision:
+        assert find(name).trouble is None
+
+
+def test_a_revision_that_no_address_can_hold(fake_hub: FakeHub) -> None:
+    fake_hub.repositories.append(model("org/llama"))
+    with pytest.raises(ModelUnavailableError, match="no revision"):
+        load("org/llama", revision="\udcff")
 
 
 def test_parameters_given_by_the_user(fake_hub: FakeHub) -> None:

@@ -176,5 +176,6 @@ def _age_s(path: Path) -> float:
 
 
 def _path(kind: str, place: Place, key: str | None) -> Path:
-    name = hashlib.sha256(f"{place.endpoint}\n{place.model}\n{key or ''}".encode()).hexdigest()[:40]
+    words = f"{place.endpoint}\n{place.model}\n{key or ''}".encode(errors="backslashreplace")
+    name = hashlib.sha256(words).hexdigest()[:40]
     return folder() / kind / f"{name}.json.gz"

@@ -41,7 +41,8 @@ def search(text: str, *, limit: int = 50, traffic: Traffic | None = None) -> lis
 
     Raises ModelUnavailableError in one sentence when the hub can't be asked; CancelledError.
     """
-    return _listed(text, {"search": text}, limit, traffic)
+    words = text.encode(errors="replace").decode()
+    return _listed(text, {"search": words}, limit, traffic)
 
 
 def quantised_forms(model: str, *, limit: int = 50, traffic: Traffic | None = None) -> list[FoundModel]:
@@ -168,7 +169,9 @@ def _list_files(connection: Connection, revision: str | None) -> _Listing:
         raise ModelUnavailableError(
             f"{connection.asked.shown} is no model id: write it like organisation/name, or give a directory."
         )
-    path = f"api/models/{model}" + (f"/revision/{quote(revision, safe='')}" if revision else "")
+    path = f"api/models/{model}" + (
+        f"/revision/{quote(revision, safe='', errors='replace')}" if revision else ""
+    )
     entry, _ = connection.listing(path, "file list", {"blobs": True})
     siblings = entry.get("siblings") if isinstance(entry, Mapping) else None
     if not isinstance(siblings, list) or not isinstance(entry.get("sha"), str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ def load(
     ModelUnavailableError or ConfigError, each one sentence with the next step; CancelledError.
     """
     if looks_like_path(model):
-        return local.load_directory(Path(model).expanduser())
+        return local.load_directory(Path(os.path.expanduser(model)))  # noqa: PTH111 - Path raises for ~nobody
     snapshot = local.cached_snapshot(model, revision)
     if snapshot is not None:
         return local.load_snapshot(model, snapshot)
@@ -52,8 +53,9 @@ def read_before(model: str, revision: str | None = None, *, stale: bool = False)
 
 
 def looks_like_path(model: str) -> bool:
-    """A directory as typed: it exists, or is written like a path."""
-    return model.startswith(("/", "./", "../", "~")) or model in {".", ".."} or Path(model).is_dir()
+    """A directory as typed: it exists, or is written like a path. Never raises, whatever was typed."""
+    written_so = model.startswith(("/", "./", "../", "~")) or model in {".", ".."}
+    return written_so or os.path.isdir(model)  # noqa: PTH112 - Path's raises for names too long
 
 
 def load_siblings(

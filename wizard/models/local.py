@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -100,7 +101,7 @@ def load_directory(
     directory: Path, *, model: str | None = None, source: Source = "path", revision: str | None = None
 ) -> ModelMetadata:
     """Facts of a model directory. Raises ModelUnavailableError or ConfigError in one sentence."""
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # noqa: PTH112 - Path's raises where a parent may not be entered
         raise ModelUnavailableError(f"{directory} is not a directory; give one that holds a config.json.")
     names = _names(directory)
     files = {name: read_json(directory / name) for name in repository.small_files(names)}

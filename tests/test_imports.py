@@ -12,7 +12,8 @@ HEAVY = {"textual", "rich", "questionary", "prompt_toolkit", "huggingface_hub", 
 
 def loaded_after(statement: str) -> set[str]:
     """Top-level names of the modules that `statement` loads in a fresh interpreter."""
-    code = f"import sys\ntry:\n    {statement}\nexcept SystemExit:\n    pass\nprint('\\n', *sorted(sys.modules), file=sys.stderr)"
+    tell = "print('\\n', *sorted(sys.modules), file=sys.stderr)"
+    code = f"import sys\ntry:\n    {statement}\nexcept SystemExit:\n    pass\n{tell}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return {name.split(".")[0] for name in done.stderr.split()}
 

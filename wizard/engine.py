@@ -280,7 +280,7 @@ def _directories(text: str) -> list[ModelRow]:
 
     Absolute, because the exported files run in a directory of their own.
     """
-    typed = Path(text).expanduser().absolute()
+    typed = Path(os.path.expanduser(text)).absolute()  # noqa: PTH111 - Path raises for ~nobody
     parent, prefix = (typed, "") if text.endswith("/") else (typed.parent, typed.name)
     try:
         with os.scandir(parent) as entries:

@@ -1,0 +1,36 @@
+class TestHub:
+    """The engine of every run against a hub of the tests' own."""
+
+    def test_rows_facts_and_forms(self, fake_hub: FakeHub) -> None:
+        section = {"quant_method": "fp8"}
+        fake_hub.repositories += [
+            model("org/llama"),
+            model(
+                "a/llama-FP8",
+                {**CONFIG, "quantization_config": section},
+                tags=("base_model:quantized:org/llama",),
+            ),
+        ]
+        engine = Planner()
+        assert {row.id for row in engine.search_hub("llama", Progress())} == {"org/llama", "a/llama-FP8"}
+        assert engine.glance_model("org/llama", Progress()) is not None
+        progress = Progress()
+        metadata = engine.load_model("org/llama", None, progress)
+        assert progress.requests == 1 + 1 + 1
+        assert list(engine.siblings(metadata, Progress())) == ["a/llama-FP8"]
+        fake_hub.seen.clear()
+        assert list(engine.siblings(metadata, Progress())) == ["a/llama-FP8"]
+        assert not fake_hub.seen
+
+    def test_offline_asks_nobody(self, fake_hub: FakeHub) -> None:
+        engine = Planner(offline=True)
+        assert engine.search_hub("llama", Progress()) == ()
+        assert engine.glance_model("org/llama", Progress()) is None
+        assert not fake_hub.seen
+
+    def test_giving_up(self, fake_hub: FakeHub) -> None:
+        fake_hub.hangs = True
+        progress = Progress()
+        progress.cancelled.set()
+        with pytest.raises(GivenUpError):
+            Planner().load_model("org/llama", None, progress)

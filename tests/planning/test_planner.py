@@ -13,6 +13,7 @@ from wizard.planning.changes import changed_request
 from wizard.planning.planner import attention_kind, check, plan
 from wizard.schemas.inputs import HardwareInput
 from wizard.schemas.outputs import VLLMConfig
+from wizard.vllm.serve_args import parse_serve_command
 
 EVERY_MODEL = sorted(model.id for model in catalogue.models().values())
 MACHINES = (("RTX 4090", 1), ("T4", 3), ("MI300X", 8))
@@ -137,3 +138,14 @@ def test_check_recommends_nothing() -> None:
     assert result.config == config
     assert result.feasibility.max_num_seqs == 7
     assert result.alternatives == ()
+
+
+def test_a_command_for_one_of_several_nodes_starts_as_planned() -> None:
+    """Engines of other nodes need no GPU here: `--data-parallel-size-local` says how many are."""
+    words = ["vllm", "serve", LLAMA_8B, "--data-parallel-size", "16", "--data-parallel-size-local", "8"]
+    config = parse_serve_command(words).config
+    gpus = resolve_hardware(HardwareInput(gpu="H100 SXM5 80GB", gpus=8))
+    hardware = HardwareInput(gpu="H100 SXM5 80GB", gpus=8, nodes=2)
+    assert check(config, facts(LLAMA_8B), gpus, hardware=hardware).feasibility.verdict == "fits"
+    alone = parse_serve_command(words[:5]).config
+    assert check(alone, facts(LLAMA_8B), gpus).feasibility.cause == "invalid_config"

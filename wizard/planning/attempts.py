@@ -193,7 +193,12 @@ def _lengths_to_try(of: Situation, report: FeasibilityReport, wanted: int) -> It
     """Shorter contexts, longest first, for models whose activation peak grows with the context."""
     least = min(wanted, max(of.needed_length, SHORT_LENGTH))
     grows = is_multimodal(of.metadata) or bool(of.metadata.text.get("index_topk"))
-    if not grows or report.cause not in {"out_of_memory", "no_kv_memory"}:
+    part = report.per_gpu
+    if (
+        not grows
+        or report.cause not in {"out_of_memory", "no_kv_memory"}
+        or part.weights_bytes > part.total_bytes
+    ):
         return
     length = 1 << (wanted - 1).bit_length() >> 1
     while length > least:

@@ -91,6 +91,8 @@ def _least(of: Situation, best: Attempt, base: VLLMConfig, orders: Sequence[Step
             return best
         step = _together(list(steps))
         tried = attempt(of, best.layout, base, step.changes, step.why)
+        if tried.too_heavy:
+            return best
         if tried.better_than(best):
             best = tried
     return best

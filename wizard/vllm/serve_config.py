@@ -46,6 +46,9 @@ def to_config(model: str, values: Mapping[str, Any], table: FlagTable) -> VLLMCo
         if value is not None and not (field == "attention_backend" and value == "AUTO"):
             fields[field] = value
         del rest[flag]
+    local, copies = rest.get("--data-parallel-size-local"), fields.get("data_parallel_size", 1)
+    if isinstance(local, int) and 0 < local < copies and "nnodes" not in fields:
+        fields["nnodes"] = -(-copies // local)  # the other engines run on other nodes
     if rest.pop("--enable-multimodal-encoder-data-parallel", False):
         fields["mm_encoder_tp_mode"] = "data"
     sizes = rest.get("--cuda-graph-sizes") or rest.get("--cudagraph-capture-sizes")

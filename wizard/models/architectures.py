@@ -44,7 +44,9 @@ class Traits:
     ends_everywhere: bool = False
     """Embeddings and head are built on every pipeline stage."""
     embedding_everywhere: bool = False
-    """The embedding is, the head isn't."""
+    """The embedding is, the final norm isn't."""
+    head_everywhere: bool = False
+    """Likewise the head."""
 
     mixer: str = "gqa"
     mixers: Mapping[str, str] = field(default_factory=dict)

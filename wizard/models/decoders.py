@@ -195,14 +195,15 @@ def falcon_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
 
 
 def gpt_bigcode_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
-    """GPT-BigCode: one key and value head unless told otherwise."""
+    """GPT-BigCode: one key and value head unless told otherwise; the MLP has no plan by which to cut it."""
     hidden = hidden_size(facts)
     queries = facts.int("n_head", "num_attention_heads", low=1)
     keys = 1 if facts.flag("multi_query", default=True) else queries
     dim = hidden // queries
     modules = grouped_query(facts, traits, index, "", Heads(queries, keys, dim, dim))
     width = facts.int("n_inner", default=0) or 4 * hidden
-    return [*modules, *gated_mlp(facts, traits, traits.mlp, width), Tensor("norms", 4 * hidden)]
+    modules += [replace(matrix, split="whole") for matrix in gated_mlp(facts, traits, traits.mlp, width)]
+    return [*modules, Tensor("norms", 4 * hidden)]
 
 
 def opt_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:

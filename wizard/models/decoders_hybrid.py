@@ -21,11 +21,13 @@ def falcon_h1_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
     hidden = hidden_size(facts)
     heads = facts.int("mamba_n_heads", low=1)
     inner = facts.int("mamba_d_ssm", default=0) or facts.int("mamba_expand", default=2) * hidden
-    states = 2 * facts.int("mamba_n_groups", default=1) * facts.int("mamba_d_state", low=1)
+    groups = facts.int("mamba_n_groups", default=1, low=1)
+    states = 2 * groups * facts.int("mamba_d_state", low=1)
     return [
         *grouped_query(facts, traits, index, ""),
         *mamba2(facts, traits, index, ""),
-        Tensor("mamba.mup_vector", 2 * inner + states + heads, split=True, buffer=True),
+        Tensor("mamba.mup_vector.x", 2 * inner + heads, split=True, buffer=True),
+        Tensor("mamba.mup_vector.bc", states, kv_heads=groups, buffer=True),
         *gated_mlp(facts, traits, traits.mlp, dense_width(facts, traits, index)),
         Tensor("norms", 2 * hidden),
     ]
@@ -76,7 +78,7 @@ def _zamba2_shared(facts: Facts, traits: Traits, uses: int, block: int, blocks: 
         for target, inputs, outputs in adapters:
             place = f"{name}.{target}_adapter_list.{use}"
             modules += [
-                Linear(f"{place}.A", inputs, (rank,), "whole"),
+                Linear(f"{place}.A", inputs, (rank,)),
                 Linear(f"{place}.B", rank, outputs),
             ]
     if facts.flag("use_mem_rope"):

@@ -137,13 +137,17 @@ class ModuleTree:
     blocks: tuple[Block, ...]
     num_layers: int
     first: tuple[Module, ...]
-    """On the first pipeline stage: embeddings, vision and audio towers."""
+    """On the first pipeline stage: the embedding."""
     last: tuple[Module, ...]
     """On the last stage: final norm, output head."""
     every: tuple[Module, ...] = ()
     """On every stage."""
     towers: tuple[Block, ...] = ()
-    """Encoder layers, on the first stage."""
+    """Layers of vision and audio encoders, on the first stage."""
+    encoder: tuple[Module, ...] = ()
+    """The rest of the encoders and their projectors, on the first stage."""
+    encoder_everywhere: tuple[Module, ...] = ()
+    """Of them, what every stage has."""
     tower_heads: int = 0
     """Heads of the encoder that TP must divide; 0: none."""
     tower_copied_if_uneven: bool = False
@@ -191,7 +195,7 @@ def tree_parameters(tree: ModuleTree, *, active: bool = False) -> int:
         len(block.indices) * sum(module_parameters(module, active=active) for module in block.modules)
         for block in (*tree.blocks, *tree.towers)
     )
-    ends = (*tree.first, *tree.last, *tree.every)
+    ends = (*tree.first, *tree.last, *tree.every, *tree.encoder, *tree.encoder_everywhere)
     total += sum(module_parameters(module, active=active) for module in ends)
     if active:
         total += sum(module.rows * module.width for module in tree.tied if isinstance(module, Vocabulary))

@@ -43,6 +43,8 @@ class SchemedModel:
     groups: tuple[Group, ...]
     first: tuple[Group, ...]
     towers: tuple[Group, ...]
+    """Encoder layers and what belongs to them, on the first stage."""
+    encoder_everywhere: tuple[Group, ...]
     last: tuple[Group, ...]
     every: tuple[Group, ...]
     tied: tuple[Group, ...]
@@ -64,7 +66,8 @@ def schemed_model(metadata: ModelMetadata, online: str | None) -> SchemedModel:
             quantization=quantization,
             groups=grouped(tree.blocks, quantization),
             first=_ungrouped(tree.first, quantization),
-            towers=grouped(tree.towers, quantization),
+            towers=(*grouped(tree.towers, quantization), *_ungrouped(tree.encoder, quantization)),
+            encoder_everywhere=_ungrouped(tree.encoder_everywhere, quantization),
             last=_ungrouped(tree.last, quantization),
             every=_ungrouped(tree.every, quantization),
             tied=_ungrouped(tree.tied, quantization),

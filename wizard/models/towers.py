@@ -12,6 +12,7 @@ from wizard.models.towers_clip import (
     lfm2_vl,
     llava,
     llava_next,
+    llava_next_video,
     llava_onevision,
     minicpm_o,
     minicpm_v,
@@ -21,7 +22,7 @@ from wizard.models.towers_clip import (
 )
 from wizard.models.towers_gemma import gemma3_tower, gemma4_tower, gemma4_unified_tower
 from wizard.models.towers_native import kimi_k3, kimi_k25, minimax_m3, muse_glimmer, pixtral
-from wizard.models.towers_other import deepseek_vl2, intern_vl, llama4, molmo
+from wizard.models.towers_other import deepseek_vl2, intern_s1, intern_vl, llama4, molmo
 from wizard.models.towers_qwen import glm4v, glm_ocr, qwen2_5_omni, qwen2_5_vl, qwen2_vl, qwen3_omni, qwen3_vl
 from wizard.models.vit import Tower
 
@@ -35,6 +36,7 @@ TOWERS: Mapping[str, Callable[[Facts, Facts], Tower]] = {
     "glm4v": glm4v,
     "glm_ocr": glm_ocr,
     "idefics3": idefics3,
+    "intern_s1": intern_s1,
     "intern_vl": intern_vl,
     "kimi_k25": kimi_k25,
     "kimi_k3": kimi_k3,
@@ -42,6 +44,7 @@ TOWERS: Mapping[str, Callable[[Facts, Facts], Tower]] = {
     "llama4": llama4,
     "llava": llava,
     "llava_next": llava_next,
+    "llava_next_video": llava_next_video,
     "llava_onevision": llava_onevision,
     "minicpm_o": minicpm_o,
     "minicpm_v": minicpm_v,

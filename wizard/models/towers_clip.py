@@ -133,10 +133,16 @@ def lfm2_vl(config: Facts, text: Facts) -> Tower:
 
 
 def llava_onevision(config: Facts, text: Facts) -> Tower:
-    """Never a norm behind the encoder."""
-    tower = llava_next(config, text)
-    kept = tuple(module for module in tower.modules if not module.name.endswith("post_layernorm"))
-    return replace(tower, modules=kept)
+    """Never a norm behind the encoder; the projector is whole on every rank."""
+    tower = llava_next_video(config, text)
+    return replace(tower, everywhere=(Tensor("image_newline", hidden_size(text)),))
+
+
+def llava_next_video(config: Facts, text: Facts) -> Tower:
+    tower = llava(config, text)
+    kept = [module for module in tower.modules if not module.name.endswith("post_layernorm")]
+    whole = [replace(module, split="whole") if isinstance(module, Linear) else module for module in kept]
+    return replace(tower, modules=tuple(whole))
 
 
 def paligemma(config: Facts, text: Facts) -> Tower:

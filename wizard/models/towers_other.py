@@ -5,9 +5,11 @@ Sources: vLLM 0.33 `model_executor/models/{mllama4,internvl,intern_vit,interns1,
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from wizard.models.attention import hidden_size
 from wizard.models.facts import Facts
-from wizard.models.modules import Linear, Rotary, Tensor
+from wizard.models.modules import Block, Linear, Module, Rotary, Tensor
 from wizard.models.towers_clip import CLIP_LARGE_336
 from wizard.models.vit import (
     LayerStyle,
@@ -88,6 +90,23 @@ def intern_vl(config: Facts, text: Facts) -> Tower:
             *two_layers("mlp1.1", "mlp1.3", merged, hidden, hidden, split=False, quantised=False),
         ),
         heads=vision.int("num_attention_heads", default=16),
+    )
+
+
+def intern_s1(config: Facts, text: Facts) -> Tower:
+    """The same encoder in transformers' form: attention is whole on every rank, the MLPs are cut."""
+    tower = intern_vl(config, text)
+    return replace(
+        tower, blocks=tuple(replace(block, modules=_attention_whole(block)) for block in tower.blocks)
+    )
+
+
+def _attention_whole(block: Block) -> tuple[Module, ...]:
+    return tuple(
+        replace(module, split="whole")
+        if isinstance(module, Linear) and module.name.startswith("attn")
+        else module
+        for module in block.modules
     )
 
 

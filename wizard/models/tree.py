@@ -110,6 +110,8 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
             tied = (embedding,)
             if head.bias:
                 last.append(Tensor(f"{traits.head}.bias", head.rows, split=True))
+        elif traits.head_everywhere:
+            every.append(head)
         else:
             last.append(head)
     if traits.normalizer:
@@ -125,9 +127,6 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
         every += first
         first, tied = [], ()
     tower = TOWERS[traits.tower](Facts(metadata.config), facts) if traits.tower else None
-    if tower is not None:
-        first += tower.modules
-        every += tower.everywhere
     return ModuleTree(
         blocks=blocks,
         num_layers=facts.layers,
@@ -136,6 +135,8 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
         every=tuple(every),
         tied=tied,
         towers=tower.blocks if tower else (),
+        encoder=tower.modules if tower else (),
+        encoder_everywhere=tower.everywhere if tower else (),
         tower_heads=tower.heads if tower else 0,
         tower_copied_if_uneven=tower.copied_if_uneven if tower else False,
         renames=traits.renames,

@@ -59,6 +59,8 @@ class Layout:
     """Sequence-parallel MoE: every TP rank keeps the shared experts whole."""
     encoder_whole: bool
     """`--mm-encoder-tp-mode data`."""
+    encoder_absent: bool
+    """No encoder is built where no item is allowed (`--language-model-only`, or all limits 0)."""
     dtype: str
     capability: tuple[int, int]
     keeps_swizzled_scales: bool

@@ -17,7 +17,6 @@ from wizard.models.modules import (
     Module,
     ModuleTree,
     Rotary,
-    Vocabulary,
 )
 from wizard.models.mtp import draft_blocks
 from wizard.models.schemes import Group, SchemedModel, grouped, schemed_model
@@ -25,6 +24,7 @@ from wizard.models.stored import stored_bytes
 from wizard.planning.launch import Launch
 from wizard.planning.lora import lora_elements
 from wizard.planning.sharding import Layout, Size, Sizer
+from wizard.planning.vision import is_multimodal, takes_items
 from wizard.schemas.outputs import GIB
 
 SWIZZLED_SCALES_FREED = (0, 25)
@@ -118,6 +118,7 @@ def _layout(launch: Launch) -> Layout:
         ep=group if parallel else 1,
         copies_shared=parallel and launch.tp > 1 and launch.dp > 1,
         encoder_whole=launch.config.mm_encoder_tp_mode == "data",
+        encoder_absent=is_multimodal(launch.metadata) and not takes_items(launch),
         dtype=launch.dtype,
         capability=launch.capability,
         keeps_swizzled_scales=launch.rules.number < SWIZZLED_SCALES_FREED,
@@ -143,6 +144,9 @@ def _compute(model: SchemedModel, layout: Layout, launch: Launch) -> RankWeights
     encoder = Sizer(replace(layout, tp=_encoder_tp(model.tree, layout)), model.quantization, refusals)
     sized = [(group, sizer.size(group.module, group.scheme)) for group in model.groups]
     towers = [(group, encoder.size(group.module, group.scheme)) for group in model.towers]
+    beside = [(group, encoder) for group in model.encoder_everywhere]
+    if layout.encoder_absent:
+        towers, beside = [], []
     stages = []
     for stage, (start, end) in enumerate(stage_ranges(model.tree.num_layers, layout.pp)):
         sum_of = _Sum()
@@ -150,11 +154,11 @@ def _compute(model: SchemedModel, layout: Layout, launch: Launch) -> RankWeights
             sum_of.add(
                 group.module, size, bisect_left(group.indices, end) - bisect_left(group.indices, start)
             )
-        ends = [(group, sizer) for group in model.every]
+        ends = [(group, sizer) for group in model.every] + beside
         if stage == 0:
             for group, size in towers:
                 sum_of.add(group.module, size, len(group.indices))
-            ends += [(group, encoder if _is_encoder(group) else sizer) for group in model.first]
+            ends += [(group, sizer) for group in model.first]
         if stage == layout.pp - 1:
             ends += [(group, sizer) for group in model.last]
             if stage > 0:
@@ -180,7 +184,14 @@ def _disagreement(model: SchemedModel, layout: Layout, launch: Launch) -> Iterat
     whole = Sizer(replace(layout, tp=1, pp=1, expert_tp=1, ep=1), model.quantization, [])
     described = sum(
         len(group.indices) * sum(whole.size(group.module, group.scheme).params.values())
-        for group in (*model.groups, *model.towers, *model.first, *model.last, *model.every)
+        for group in (
+            *model.groups,
+            *model.towers,
+            *model.first,
+            *model.last,
+            *model.every,
+            *model.encoder_everywhere,
+        )
     )
     stored = stored_bytes(checkpoint, launch.dtype_bytes)
     if abs(stored - described) > DISAGREEMENT * max(stored, 1):
@@ -270,13 +281,6 @@ class _Sum:
             repacked_bytes=self.repacked,
             slack_bytes=self.slack + sum(size.slack for size in self.rotary.values()),
         )
-
-
-def _is_encoder(group: Group) -> bool:
-    """Of the encoder or its projector, not of the decoder."""
-    return not isinstance(group.module, Vocabulary) and not getattr(group.module, "name", "").startswith(
-        ("model.", "language_model.")
-    )
 
 
 def _largest_layer(sized: list[tuple[Group, Size]]) -> int:

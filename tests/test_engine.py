@@ -1,3 +1,21 @@
+"""What the front ends ask for: typed paths, and the hub within reach or not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hub.repository import CONFIG, model
+from tests.hub.server import FakeHub
+from wizard.engine import GivenUpError, Planner, Progress
+
+
+@pytest.mark.parametrize(
+    "text", ["~nobody-here", "~", "/proc/1/", "/" + "a" * 300, "/tmp/\0", "/\udcff", "./no/such"]
+)
+def test_every_typed_path_has_a_row(text: str) -> None:
+    assert Planner(offline=True).search_models(text)
+
+
 class TestHub:
     """The engine of every run against a hub of the tests' own."""
 

@@ -69,9 +69,11 @@ class TestFacts:
     def test_weights_behind_a_redirect(self, fake_hub: FakeHub) -> None:
         fake_hub.cdn = True
         fake_hub.repositories.append(model("org/llama", shards=2))
-        checkpoint = hub.fetch("org/llama").checkpoint
+        traffic = Traffic()
+        checkpoint = hub.fetch("org/llama", traffic=traffic).checkpoint
         assert checkpoint is not None
         assert checkpoint.total_bytes == EXACT_BYTES
+        assert traffic.requests == len(fake_hub.seen) == 6
 
     def test_only_the_set_of_weights_that_the_index_names_counts(self, fake_hub: FakeHub) -> None:
         repository = model("org/llama", shards=2)

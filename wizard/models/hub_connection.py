@@ -166,6 +166,7 @@ class Connection:
             timeout=self.asked.timeout_s,
             follow_redirects=True,
         ) as response:
+            self.traffic.redirected(len(response.history))
             status = response.status_code
             if status == 416:
                 return Answer(b"")

@@ -23,7 +23,7 @@ SPARE = 1.06
 SPARE_BYTES = 2 << 10
 """By so much the first header's length is exceeded in asking for the others: one request each, little waste."""
 
-CONNECTIONS = 8
+CONNECTIONS = 16
 
 
 class OverBudgetError(Exception):

@@ -46,6 +46,11 @@ class Traffic:
             self.requests += 1
             self.doing = doing
 
+    def redirected(self, times: int) -> None:
+        """Counts the requests that an answer has cost besides its own."""
+        with self._lock:
+            self.requests += times
+
     def tell(self) -> None:
         """Tells whoever watches."""
         if self.report is not None:

@@ -203,7 +203,7 @@ def test_nothing_simple_starts_where_the_plan_does_not(asked: PlanRequest) -> No
         assert report.verdict == "wont_start", (size, result.feasibility.error)
 
 
-@many
+@few
 @given(requests())
 def test_the_breakdown_adds_up_to_the_budget(asked: PlanRequest) -> None:
     """Exactly, except where vLLM stops before it counts memory."""

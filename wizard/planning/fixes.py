@@ -113,7 +113,7 @@ def plan_fixes(
     return search.run(
         here,
         more_of_the_same(of.gpus, hardware),
-        other_machines(machines, hardware, least_bytes),
+        other_machines(machines, hardware, least_bytes, besides=of.gpu.catalogue_name),
     )
 
 
@@ -182,7 +182,13 @@ def command_fixes(
     return search.run(
         here,
         more_of_the_same(gpus, request.hardware, sized=sized),
-        other_machines(machines, request.hardware, lambda gpu: weighs(metadata), sized=sized),
+        other_machines(
+            machines,
+            request.hardware,
+            lambda gpu: weighs(metadata),
+            besides=decisive_gpu(gpus).catalogue_name,
+            sized=sized,
+        ),
     )
 
 

@@ -137,14 +137,18 @@ def other_machines(
     hardware: HardwareInput,
     least_bytes: Callable[[GPUInfo], float],
     *,
+    besides: str | None = None,
     sized: Callable[[int], int] | None = None,
 ) -> Iterator[Option]:
     """Machines of the catalogue that could hold `least_bytes` of weights, by price.
 
-    Without a known price memory stands in for it: 20 GiB for a dollar an hour.
+    Without a known price memory stands in for it: 20 GiB for a dollar an hour. `besides` names the card at
+    hand, of which there can be more.
     """
     priced: list[tuple[float, int, int, GPUInfo]] = []
     for gpu in machines:
+        if gpu.name == besides:
+            continue
         for count in COUNTS:
             for nodes in (1, 2, 4) if count == COUNTS[-1] and sized is None else (1,):
                 if least_bytes(gpu) < nodes * count * gpu.memory_total_bytes:

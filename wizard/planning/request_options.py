@@ -164,7 +164,8 @@ def _fewer(of: Situation, engines: int, report: FeasibilityReport) -> Iterator[O
         if 1 <= users < wanted:
             changes: Changes = (("workload.concurrency", users),)
             cost = COST_CONCURRENCY + place / 10
-            yield Option(f"{users:,} requests at once", changes, cost, "users")
+            title = f"{users:,} requests at once" if users > 1 else "one request at a time"
+            yield Option(title, changes, cost, "users")
 
 
 def _precision(of: Situation, config: VLLMConfig) -> Iterator[Option]:

@@ -60,7 +60,7 @@ def test_every_name_of_the_contract_is_there() -> None:
             part = part[int(step)] if step.isdigit() else part[step]
         assert names <= set(part), path
     assert document["schema_version"] == 1
-    assert document["fixes"][0]["change"] == {"model.max_model_len": 4096}
+    assert document["fixes"][0]["change"] == {"max_model_len": 4096}
     assert document["hardware"]["gpus"][0]["compute_capability"] == "9.0"
     assert document["request"]["workload"]["concurrency"] == 4
 

@@ -141,7 +141,8 @@ def _fix(fix: Fix) -> dict[str, Any]:
 
 
 def _changes(changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    return dict(changes)
+    """By field alone, as the contract says: no two parts of a request share one that a fix changes."""
+    return {path.rpartition(".")[2]: value for path, value in changes}
 
 
 def _strict(value: Any) -> Any:

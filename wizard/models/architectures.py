@@ -27,6 +27,8 @@ class Traits:
     layers: str = "layers"
     embedding: str = "embed_tokens"
     embedding_quantised: bool = True
+    embedding_whole: bool = False
+    """Neither padded nor cut."""
     embedding_extra: int = 0
     """Rows of the embedding that the head doesn't have."""
     head: str = "lm_head"
@@ -134,6 +136,7 @@ class Traits:
     router: str = "gate"
     router_bias: Switch = False
     router_dtype: str = ""
+    """Empty: the model's; 'told': by the config's `router_dtype`."""
     router_quantised: bool = False
     correction: str = ""
     """dtype of the router's correction bias; empty: none."""

@@ -33,14 +33,12 @@ def deepseek_v4_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
     ]
     kinds = facts.list("mlp_layer_types") or ()
     hashed = index < facts.int("num_hash_layers", default=list(kinds).count("hash_moe"))
-    for module in sparse_block(facts, traits, index):
-        if hashed and module.name.endswith("e_score_correction_bias"):
-            module = Tensor(
-                f"{traits.moe_name}.{traits.router}.tid2eid",
-                facts.int("vocab_size", low=1) * facts.int("num_experts_per_tok", low=1),
-                dtype="int32",
-            )
-        modules.append(module)
+    block = sparse_block(facts, traits, index)
+    if hashed:
+        words, chosen = facts.int("vocab_size", low=1), facts.int("num_experts_per_tok", low=1)
+        block = [module for module in block if not module.name.endswith("e_score_correction_bias")]
+        block.append(Tensor(f"{traits.moe_name}.{traits.router}.tid2eid", words * chosen, dtype="int32"))
+    modules += block
     return [*modules, Tensor("norms", 2 * hidden)]
 
 

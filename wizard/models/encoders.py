@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping
 from wizard.models.architectures import Traits
 from wizard.models.attention import hidden_size
 from wizard.models.deepseek_v4 import hyper_connection_head
+from wizard.models.encoders_rotary import modern_bert_embeddings, rotary_bert_embeddings
 from wizard.models.facts import Facts
+from wizard.models.gemma3n import gemma3n_ends
 from wizard.models.kimi import residual_output
 from wizard.models.modules import CacheScales, Linear, Module, Tensor, Vocabulary
+from wizard.models.whisper import whisper_positions
 
 
 def bert_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
@@ -94,6 +97,10 @@ EXTRAS: Mapping[str, Callable[[Facts, Traits], list[Module]]] = {
     "word_embedding_norm": word_embedding_norm,
     "per_layer_embeddings": per_layer_embeddings,
     "residual_output": residual_output,
+    "gemma3n_ends": gemma3n_ends,
+    "modern_bert_embeddings": modern_bert_embeddings,
+    "rotary_bert_embeddings": rotary_bert_embeddings,
+    "whisper_positions": whisper_positions,
     "hyper_connection_head": hyper_connection_head,
 }
 
@@ -113,6 +120,38 @@ def score_head(facts: Facts, config: Facts) -> list[Module]:
 
 def value_head(facts: Facts, config: Facts) -> list[Module]:
     return [Linear("v_head", hidden_size(facts), (1,), "row", quantised=False, dtype="float32")]
+
+
+def masked_head(facts: Facts, config: Facts) -> list[Module]:
+    """A dense layer, a norm and a table of words with their biases."""
+    hidden, words = hidden_size(facts), facts.int("vocab_size", low=1)
+    return [
+        Linear("mlm_head.dense", hidden, (hidden,), "whole", True, quantised=False),
+        Tensor("mlm_head.layer_norm", 2 * hidden),
+        Linear("mlm_head.decoder", hidden, (words,), "whole", True, quantised=False),
+    ]
+
+
+def modern_classifier(facts: Facts, config: Facts) -> list[Module]:
+    """ModernBERT: a pooling layer and the classifier, both float32."""
+    hidden = hidden_size(facts)
+    bias = facts.flag("classifier_bias")
+    return [
+        Linear("pooling.dense", hidden, (hidden,), "whole", bias, quantised=False, dtype="float32"),
+        Tensor("pooling.norm", hidden, dtype="float32"),
+        *classifier(facts, config),
+    ]
+
+
+def modern_tokens(facts: Facts, config: Facts) -> list[Module]:
+    """ModernBERT that classes tokens: the head is of the model's dtype."""
+    hidden = hidden_size(facts)
+    bias = facts.flag("classifier_bias")
+    return [
+        Linear("head.dense", hidden, (hidden,), "whole", bias, quantised=False),
+        Tensor("head.norm", hidden),
+        *classifier(facts, config),
+    ]
 
 
 def roberta_classifier(facts: Facts, config: Facts) -> list[Module]:
@@ -135,4 +174,7 @@ POOLERS: Mapping[str, Callable[[Facts, Facts], list[Module]]] = {
     "value_head": value_head,
     "roberta_classifier": roberta_classifier,
     "classifier": classifier,
+    "masked_head": masked_head,
+    "modern_classifier": modern_classifier,
+    "modern_tokens": modern_tokens,
 }

@@ -18,9 +18,12 @@ from wizard.models.decoders import (
     opt_layer,
 )
 from wizard.models.decoders_hybrid import falcon_h1_layer, zamba2_layer
+from wizard.models.decoders_moe import longcat_layer, step_layer
 from wizard.models.deepseek_v4 import deepseek_v4_layer
 from wizard.models.encoders import bert_layer
+from wizard.models.encoders_rotary import modern_bert_layer, rotary_bert_layer
 from wizard.models.facts import Facts
+from wizard.models.gemma3n import gemma3n_layer
 from wizard.models.kimi import kimi_layer
 from wizard.models.latent import latent, latent_expanded
 from wizard.models.metadata import short
@@ -28,6 +31,7 @@ from wizard.models.mixers import gated_delta, mamba1, mamba2, short_conv
 from wizard.models.modules import Module, Tensor
 from wizard.models.patterns import PATTERNS, SPARSE
 from wizard.models.sparse import dense_width, gated_mlp, sparse_block
+from wizard.models.whisper import whisper_layer
 
 Mixer = Callable[[Facts, Traits, int, str], list[Module]]
 
@@ -91,11 +95,17 @@ LAYERS: Mapping[str, Callable[[Facts, Traits, int], list[Module]]] = {
     "deepseek_v4": deepseek_v4_layer,
     "falcon": falcon_layer,
     "falcon_h1": falcon_h1_layer,
+    "gemma3n": gemma3n_layer,
     "gemma4": gemma4_layer,
     "granite_hybrid": granite_hybrid_layer,
     "gpt_bigcode": gpt_bigcode_layer,
     "kimi": kimi_layer,
+    "longcat": longcat_layer,
+    "modern_bert": modern_bert_layer,
     "nemotron_h": nemotron_h_layer,
     "opt": opt_layer,
+    "rotary_bert": rotary_bert_layer,
+    "step": step_layer,
+    "whisper": whisper_layer,
     "zamba2": zamba2_layer,
 }

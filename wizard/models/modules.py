@@ -72,6 +72,8 @@ class Vocabulary:
     bias: bool = False
     quantised: bool = True
     padding: int = 64
+    whole: bool = False
+    """Neither padded nor cut."""
     dtype: str = ""
 
 

@@ -187,7 +187,10 @@ def _lfm2(facts: Facts, index: int) -> bool:
 
 
 def _step_moe(facts: Facts, index: int) -> bool:
-    """Step 3.5: the sparse layers are listed, as a list or as text with commas."""
+    """Step 3.5: the sparse layers are listed, as a list, as text with commas or by a word per layer."""
+    word = _listed(facts, index, "mlp_layer_types")
+    if word:
+        return word == "sparse"
     listed = facts.get("moe_layers_enum")
     if isinstance(listed, str):
         return str(index) in [item.strip() for item in listed.split(",")]

@@ -29,7 +29,7 @@ def sparse_block(facts: Facts, traits: Traits, index: int) -> list[Module]:
             "whole",
             bias=switched(facts, traits.router_bias),
             quantised=traits.router_quantised,
-            dtype=traits.router_dtype,
+            dtype=_router_dtype(facts, traits),
         ),
         Experts(
             f"{name}.{traits.experts_name}",
@@ -51,6 +51,13 @@ def sparse_block(facts: Facts, traits: Traits, index: int) -> list[Module]:
         if traits.shared_gate:
             modules.append(Linear(f"{name}.shared_expert_gate", hidden, (1,), "whole", quantised=False))
     return modules
+
+
+def _router_dtype(facts: Facts, traits: Traits) -> str:
+    """Fixed by the class, or told by the config ("fp32"); empty: the model's."""
+    if traits.router_dtype == "told":
+        return "float32" if facts.text("router_dtype") == "fp32" else ""
+    return traits.router_dtype
 
 
 def dense_width(facts: Facts, traits: Traits, index: int) -> int:
@@ -93,6 +100,7 @@ def _shared_width(facts: Facts, traits: Traits, index: int, width: int) -> int:
     if not traits.shared:
         return 0
     if traits.shared == "count":
+        width = facts.int("moe_shared_expert_intermediate_size", default=0) or width
         return width * first_item(
             facts,
             ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts"),

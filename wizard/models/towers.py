@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from wizard.models.facts import Facts
+from wizard.models.gemma3n import gemma3n_tower
 from wizard.models.towers_audio import audio_flamingo, qwen2_audio, qwen3_asr, voxtral, whisper
 from wizard.models.towers_clip import (
     cohere2_vision,
@@ -31,6 +32,7 @@ TOWERS: Mapping[str, Callable[[Facts, Facts], Tower]] = {
     "cohere2_vision": cohere2_vision,
     "deepseek_vl2": deepseek_vl2,
     "gemma3": gemma3_tower,
+    "gemma3n": gemma3n_tower,
     "gemma4": gemma4_tower,
     "gemma4_unified": gemma4_unified_tower,
     "glm4v": glm4v,

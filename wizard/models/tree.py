@@ -89,6 +89,7 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
         rows + traits.embedding_extra,
         hidden,
         quantised=traits.embedding_quantised,
+        whole=traits.embedding_whole,
     )
     first: list[Module] = [embedding]
     last: list[Module] = []

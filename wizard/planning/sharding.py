@@ -271,8 +271,9 @@ class Sizer:
         return 0
 
     def _vocabulary(self, vocabulary: Vocabulary, scheme: Scheme) -> Size:
-        padded = -(-vocabulary.rows // vocabulary.padding) * vocabulary.padding
-        rows = self._cut(padded, self.layout.tp)
+        rows = vocabulary.rows
+        if not vocabulary.whole:
+            rows = self._cut(-(-rows // vocabulary.padding) * vocabulary.padding, self.layout.tp)
         dtype = vocabulary.dtype or self.layout.dtype
         shard = Shard(vocabulary.width, (rows,), vocabulary.width, dtype)
         total = linear_bytes(scheme, shard)

@@ -1,0 +1,82 @@
+"""Decoder layers with experts that no combination of standard pieces describes.
+
+Sources: vLLM 0.33 `model_executor/models/{longcat_flash,step3p5}.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from wizard.errors import ConfigError
+from wizard.models.architectures import Traits
+from wizard.models.attention import Heads, grouped_query, heads_of, hidden_size
+from wizard.models.facts import Facts
+from wizard.models.latent import latent
+from wizard.models.modules import Experts, Linear, Module, Tensor
+from wizard.models.patterns import PATTERNS, SPARSE
+from wizard.models.rotary import rope_parameters, rotary_table
+from wizard.models.sparse import dense_width, gated_mlp, sparse_block
+
+
+def longcat_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
+    """Two attentions and two dense blocks per layer; some of the router's experts do nothing."""
+    hidden = hidden_size(facts)
+    width = facts.int("ffn_hidden_size", "intermediate_size", low=1)
+    routed = facts.int("n_routed_experts", low=1)
+    reached = routed + facts.int("zero_expert_num", default=0)
+    modules: list[Module] = []
+    for half in ("0", "1"):
+        modules += latent(facts, replace(traits, attn=f"{traits.attn}.{half}"), index, "")
+        modules += gated_mlp(facts, traits, f"mlps.{half}", width)
+    return [
+        *modules,
+        Linear("mlp.router.classifier", hidden, (reached,), "whole", quantised=False, dtype="float32"),
+        Tensor("mlp.router.e_score_correction_bias", reached, dtype="float32"),
+        Experts(
+            "mlp.experts",
+            routed,
+            hidden,
+            facts.int("expert_ffn_hidden_size", "moe_intermediate_size", low=1),
+            active=facts.int("moe_topk", "num_experts_per_tok", default=1),
+        ),
+        Tensor("norms", 4 * hidden),
+    ]
+
+
+def step_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
+    """Step 3.5: sliding layers with more heads, rotation told layer by layer."""
+    hidden = hidden_size(facts)
+    kind = PATTERNS[traits.layer_types](facts, index)
+    heads = heads_of(facts, traits)
+    if kind == "sliding_attention":
+        other = facts.part("attention_other_setting") or Facts({})
+        queries = facts.int("num_sliding_attention_heads", default=0) or other.int(
+            "num_attention_heads", default=heads.queries, low=1
+        )
+        heads = Heads(queries, heads.keys, heads.dim, heads.value_dim)
+    modules = grouped_query(facts, replace(traits, rope="none"), index, kind, heads)
+    modules.append(_step_rotary(facts, heads.dim, index, kind))
+    if SPARSE[traits.moe](facts, index):
+        modules += sparse_block(facts, traits, index)
+    else:
+        modules += gated_mlp(facts, traits, traits.mlp, dense_width(facts, traits, index))
+    return [*modules, Tensor("norms", 2 * hidden)]
+
+
+def _step_rotary(facts: Facts, dim: int, index: int, kind: str) -> Module:
+    nested = rope_parameters(facts, kind)
+    if facts.part("rope_parameters") is not None:
+        return rotary_table(facts, dim, parameters=nested, key=kind)
+    scaled = facts.list("yarn_only_types")
+    scaling = {} if scaled and kind not in scaled else rope_parameters(facts)
+    fractions = facts.list("partial_rotary_factors")
+    base = facts.get("rope_theta")
+    if isinstance(base, list):
+        base = base[index] if index < len(base) else None
+    fraction = 1.0
+    if fractions is not None:
+        if index >= len(fractions):
+            raise ConfigError("config.json: partial_rotary_factors has fewer entries than the layers.")
+        fraction = Facts({"partial_rotary_factor": fractions[index]}).number("partial_rotary_factor", 1.0)
+    key = f"{fraction}|{base!r:.32}|{bool(scaling)}"
+    return rotary_table(facts, dim, fraction=fraction, parameters=dict(scaling), key=key)

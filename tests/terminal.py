@@ -131,6 +131,18 @@ class Terminal:
             pass
         return len(self.output) - before
 
+    def rest(self, quiet_s: float = 0.4) -> None:
+        """Reads until the program neither writes nor computes: on a loaded machine silence alone says little."""
+        before = -1
+        while self.status is None and (self.settle(quiet_s) or self._ticks() != before):
+            before = self._ticks()
+
+    def _ticks(self) -> int:
+        """CPU time of the program so far, in the kernel's ticks."""
+        with open(f"/proc/{self.pid}/stat", encoding="utf-8") as stat:  # noqa: PTH123
+            fields = stat.read().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
     def cost(self, *keys: str, quiet_s: float = 0.3) -> int:
         """Bytes that the program writes in answer to keys."""
         self.settle(quiet_s)

@@ -124,17 +124,18 @@ class Terminal:
                 raise AssertionError(f"never saw {wanted!r} (exit {self.status}):\n{self.text}")
         return self.text
 
-    def settle(self, quiet_s: float = 0.3) -> int:
-        """Reads until nothing came for `quiet_s`; the bytes that came."""
-        before = len(self.output)
+    def settle(self, quiet_s: float = 0.3, *, deadline_s: float = DEADLINE_S) -> int:
+        """Reads until nothing came for `quiet_s`; the bytes that came. AssertionError where it never falls silent."""
+        before, end = len(self.output), time.monotonic() + deadline_s
         while self._read(quiet_s):
-            pass
+            assert time.monotonic() < end, f"never silent, {len(self.output) - before} bytes:\n{self.text}"
         return len(self.output) - before
 
-    def rest(self, quiet_s: float = 0.4) -> None:
+    def rest(self, quiet_s: float = 0.4, *, deadline_s: float = DEADLINE_S) -> None:
         """Reads until the program neither writes nor computes: on a loaded machine silence alone says little."""
-        before = -1
+        before, end = -1, time.monotonic() + deadline_s
         while self.status is None and (self.settle(quiet_s) or self._ticks() != before):
+            assert time.monotonic() < end, f"never at rest:\n{self.text}"
             before = self._ticks()
 
     def _ticks(self) -> int:
@@ -180,6 +181,15 @@ class Terminal:
             while self._read(0.05):
                 pass
         return self.status
+
+    def wait_stopped(self, *, deadline_s: float = DEADLINE_S) -> None:
+        """Reads until the program is suspended."""
+        end = time.monotonic() + deadline_s
+        while not (changed := os.waitpid(self.pid, os.WUNTRACED | os.WNOHANG))[0]:
+            assert time.monotonic() < end, f"not suspended:\n{self.text}"
+            self._read(0.05)
+        assert os.WIFSTOPPED(changed[1])
+        self.settle(0.2)
 
     def _reap(self, *, block: bool = True) -> None:
         if self.status is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -119,10 +118,7 @@ def test_a_read_only_home_is_said_and_asked_about(start: Start, tmp_path: Path) 
 def test_ctrl_z_suspends_and_the_wizard_comes_back(start: Start) -> None:
     terminal = at_concurrency_12(start)
     terminal.press("ctrl+z")
-    pid, status = os.waitpid(terminal.pid, os.WUNTRACED)
-    assert pid == terminal.pid
-    assert os.WIFSTOPPED(status)
-    terminal.settle(0.2)
+    terminal.wait_stopped()
     assert RESTORED[0] in terminal.output
     terminal.send_signal(signal.SIGCONT)
     terminal.wait_for("12 of 349")

@@ -86,6 +86,16 @@ def export(terminal: Terminal) -> None:
     assert terminal.wait_exit() == 0
 
 
+def to_row(terminal: Terminal, pattern: str) -> None:
+    """Moves the cursor down to the row that matches, whether its verdict is already there or not."""
+    for _ in range(20):
+        terminal.settle(0.2)
+        if any("▸" in line and re.search(pattern, line) for line in terminal.lines):
+            return
+        terminal.press("down")
+    raise AssertionError(f"no row {pattern!r}:\n{terminal.text}")
+
+
 def test_a_catalogue_model_on_a_what_if_machine(
     start: Start, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -93,9 +103,7 @@ def test_a_catalogue_model_on_a_what_if_machine(
     terminal.wait_for("type to search models")
     terminal.press(*"qwen3 8b")
     terminal.wait_for(lambda text: "Qwen3-8B" in text)
-    while "▸  " not in "".join(line for line in terminal.lines if re.search(r"Qwen3-8B +8", line)):
-        terminal.press("down")
-        terminal.settle(0.2)
+    to_row(terminal, r"Qwen3-8B +8")
     terminal.press("enter")
     terminal.wait_for("Machines")
     terminal.press("tab", *"4090")

@@ -107,6 +107,7 @@ async def test_a_revision_is_typed_and_taken() -> None:
         "evil/" + "a\u0301\u0301\u0301\u0301\u0301" * 20,
         "evil/line\nbreak\ttab",
     ],
+    ids=["title", "clear", "markup", "link", "long", "override", "combining", "lines"],
 )
 async def test_a_hostile_name_is_shown_as_plain_text(name: str) -> None:
     engine = FakeEngine()

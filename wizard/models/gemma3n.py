@@ -13,8 +13,9 @@ from wizard.models.patterns import PATTERNS
 from wizard.models.sparse import gated_mlp
 from wizard.models.vit import Tower
 
-ENCODER_PARAMETERS = 981_840_160
-"""MobileNet v5, the audio encoder and their embedders: what `google/gemma-3n-E4B-it` stores beside its decoder.
+ENCODER_PARAMETERS = 983_281_504
+"""MobileNet v5, the audio encoder and their embedders: what `google/gemma-3n-E4B-it` (7,849,978,192 parameters)
+holds beside its decoder.
 
 Its config names a timm model without sizes; both published sizes have the same encoders.
 """

@@ -255,3 +255,24 @@ def test_a_given_parameter_count_scales_the_weights() -> None:
     ratio = doubled.feasibility.per_gpu.weights_bytes / plain.feasibility.per_gpu.weights_bytes
     assert ratio == pytest.approx(2.0, rel=0.001)
     assert doubled.model.params == 16_060_522_496
+
+
+@pytest.mark.parametrize(
+    ("version", "method"), [("0.19.1", "fp8"), ("0.20.0", "fp8_per_tensor"), ("0.33.0", "fp8_per_tensor")]
+)
+def test_online_rounding_has_the_name_of_its_version(version: str, method: str) -> None:
+    asked = request(LLAMA_70B, "H100 SXM5 80GB", policy={"vllm_version": version})
+    assert quick(asked).config.quantization == method
+
+
+def test_a_method_newer_than_the_version_is_refused_and_offered_back() -> None:
+    """0.19 knows no `fp8_per_tensor`: nothing may be planned with what the command can't say."""
+    asked = request(
+        LLAMA_8B,
+        "H100 SXM5 80GB",
+        model_part={"quantization": "fp8_per_tensor"},
+        policy={"vllm_version": "0.19.1"},
+    )
+    result = planned(asked)
+    assert "Unknown quantization method: fp8_per_tensor" in (result.feasibility.error or "")
+    assert result.fixes[0].changes == (("model.quantization", None),)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from wizard.planning.changes import Changes
 from wizard.planning.launch import Launch
+from wizard.planning.non_torch import unseen_tenants_bytes
 from wizard.planning.options import (
     COST_CONTEXT,
     COST_QUALITY,
@@ -15,6 +16,7 @@ from wizard.planning.options import (
     Option,
     refusal_options,
 )
+from wizard.planning.values import LEAST_UTILIZATION
 from wizard.schemas.inputs import HardwareInput
 from wizard.schemas.outputs import FeasibilityReport, GPUInfo, VLLMConfig
 
@@ -28,7 +30,7 @@ def command_options(
 ) -> Iterator[Option]:
     """Changes to the flags of a typed command."""
     yield from refusal_options(launch, as_flags=True)
-    yield from _command_settings(report)
+    yield from _command_settings(report, launch.gpu)
     yield from _command_context(report, launch.metadata.context(launch.rules.number).length)
     capable = launch.capability >= FP8_CAPABILITY
     if not config.enforce_eager:
@@ -49,27 +51,41 @@ def command_options(
             )
 
 
-def _command_settings(report: FeasibilityReport) -> Iterator[Option]:
+def finishing_options(report: FeasibilityReport, gpu: GPUInfo) -> Iterator[Option]:
+    """What is left to do where another change almost made it: a shorter context, or another share of the card."""
+    if report.cause == "kv_cache_too_small":
+        yield from _command_context(report, report.max_model_len)
+    elif report.verdict == "tight":
+        yield from _utilization_options(report, gpu)
+
+
+def _utilization_options(report: FeasibilityReport, gpu: GPUInfo) -> Iterator[Option]:
+    """Other shares of the card: less where others or what comes on top of the budget need it, else more."""
     part = report.per_gpu
     total = part.total_bytes
     free = total - part.other_processes_bytes - part.context_bytes
     now = part.requested_bytes / total
     if report.cause == "free_memory":
         share = int(free / total * 100) / 100
-        shares = [share, round(share - 0.02, 2)] if share > 0.05 else []
+        shares = [share, round(share - 0.02, 2)]
     else:
-        roomy = int((free - part.outside_budget_bytes) / total * 100) / 100
+        on_top = part.outside_budget_bytes + unseen_tenants_bytes(gpu)
+        roomy = int((free - on_top) / total * 100) / 100
         shares = [share for share in (0.92, 0.94, 0.95, 0.96) if now < share <= roomy]
         if roomy < now:
             shares.append(roomy)
     for place, share in enumerate(shares):
-        changes: Changes = (("policy.gpu_memory_utilization", share),)
-        yield Option(
-            f"--gpu-memory-utilization {share:g}", changes, COST_SETTING + 0.1 + place / 100, "utilisation"
-        )
+        if share > LEAST_UTILIZATION:
+            changes: Changes = (("policy.gpu_memory_utilization", share),)
+            cost = COST_SETTING + 0.1 + place / 100
+            yield Option(f"--gpu-memory-utilization {share:g}", changes, cost, "utilisation")
+
+
+def _command_settings(report: FeasibilityReport, gpu: GPUInfo) -> Iterator[Option]:
+    yield from _utilization_options(report, gpu)
     for tokens in (8192, 4096, 2048, 1024):
         if report.max_num_seqs <= tokens < report.max_num_batched_tokens:
-            changes = (("policy.max_num_batched_tokens", tokens),)
+            changes: Changes = (("policy.max_num_batched_tokens", tokens),)
             yield Option(
                 f"--max-num-batched-tokens {tokens}", changes, COST_SETTING + 0.3 + 1 / tokens, "tokens"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -9,7 +10,7 @@ from itertools import combinations
 from wizard.errors import ConfigError, WizardError
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import Changes, applied_to_config, changed_gpus, changed_request
-from wizard.planning.command_options import command_options
+from wizard.planning.command_options import command_options, finishing_options
 from wizard.planning.launch import Launch, resolve
 from wizard.planning.memory import decisive_gpu, evaluate
 from wizard.planning.options import (
@@ -64,6 +65,9 @@ BOTH = " + "
 
 REFUSED = frozenset({"invalid_config", "unsupported"})
 """vLLM stopped before it counted memory: what comes after is not known yet."""
+
+WEIGHTY = frozenset({"context", "cache", "weights"})
+"""Kinds of change that make a difference of gigabytes."""
 
 Evaluate = Callable[[Changes], Outcome | None]
 """Plans again with changes applied; None where they can't be applied together."""
@@ -162,8 +166,13 @@ def command_fixes(
             gpus_per_node=len(gpus),
         )
 
+    users = workload.concurrency if workload else 1
     search = _Search(
-        evaluated, Outcome(config, before), COMMAND_PAIRS, workload.concurrency if workload else 1
+        evaluated,
+        Outcome(config, before),
+        COMMAND_PAIRS,
+        users,
+        polish=lambda after: finishing_options(after.report, decisive_gpu(gpus)),
     )
     here = [
         *command_options(config, before, launched(config), gpus, request.hardware),
@@ -173,7 +182,11 @@ def command_fixes(
         after = evaluated(accepted.changes)
         if after is not None and after.report.cause not in REFUSED:
             more = command_options(after.config, after.report, launched(after.config), gpus, request.hardware)
-            here += [together(accepted, option) for option in more if not option.settings & accepted.settings]
+            here += [
+                together(accepted, option)
+                for option in more
+                if option.kind in WEIGHTY and not option.settings & accepted.settings
+            ]
     engines = config.pipeline_parallel_size * config.data_parallel_size
 
     def sized(count: int) -> int:
@@ -215,8 +228,16 @@ def together(one: Option, other: Option, kind: str | None = None) -> Option:
 class _Search:
     """Evaluates options while they are worth it; keeps the first solution of each kind."""
 
-    def __init__(self, evaluate: Evaluate, before: Outcome, pairs: int, users: int = 1) -> None:
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        before: Outcome,
+        pairs: int,
+        users: int = 1,
+        polish: Callable[[Outcome], Iterable[Option]] = lambda after: (),
+    ) -> None:
         self.evaluate = evaluate
+        self.polish = polish
         self.users = users
         """Requests that should run at once."""
         self.before = before
@@ -245,13 +266,23 @@ class _Search:
             self._consider_pairs(lambda pair: pair.cost >= COST_GPUS)
             for tried, option in enumerate(elsewhere):
                 named = any(kind.startswith("machine") for kind in self._settled())
+                if sum(kind.startswith("machine") for kind in self.found) >= ENOUGH:
+                    break
                 if tried >= MACHINES_PLANNED or (self.fitting >= ENOUGH and (named or settled)):
                     break
                 self._consider(option)
-        ordered = sorted(
-            self.found.values(), key=lambda each: (each[1].verdict_after != "fits", each[0].cost)
-        )
-        return tuple(fix for _, fix in ordered[:MAX_FIXES])
+        return tuple(fix for _, fix in self._ordered()[:MAX_FIXES])
+
+    def _ordered(self) -> list[tuple[Option, Fix]]:
+        """What fits by cost, then what is tight but cheaper than all of it."""
+        fits = [each for each in self.found.values() if each[1].verdict_after == "fits"]
+        cheapest = min((option.cost for option, _ in fits), default=math.inf)
+        tight = [
+            each
+            for each in self.found.values()
+            if each[1].verdict_after != "fits" and each[0].cost < cheapest
+        ]
+        return sorted(fits, key=_cost) + sorted(tight, key=_cost)
 
     def _consider_pairs(self, wanted: Callable[[Option], bool]) -> None:
         tried = 0
@@ -272,6 +303,7 @@ class _Search:
         after = self.evaluate(option.changes)
         if after is None:
             return
+        option, after = self._polished(option, after)
         verdict = after.report.verdict
         if verdict == "fits" or (
             verdict == "tight"
@@ -287,6 +319,31 @@ class _Search:
         if verdict != "fits" and single and _room(after) > _room(self.before):
             near = verdict == "tight" or after.report.cause == "kv_cache_too_small"
             (self.nearly if near else self.helpful).append(option)
+
+    def _polished(self, option: Option, after: Outcome) -> tuple[Option, Outcome]:
+        """With one more setting where that finishes what it began: a shorter context where the cache came to exist
+        but is too small, another share of the card where only that is amiss."""
+        if self.before.report.verdict != "wont_start":
+            return option, after
+        too_small = after.report.cause == "kv_cache_too_small"
+        if too_small and self.before.report.cause != "kv_cache_too_small" and option.cost < COST_GPUS:
+            return self._extended(option, after)
+        return self._extended(option, after) if after.report.verdict == "tight" else (option, after)
+
+    def _extended(self, option: Option, after: Outcome) -> tuple[Option, Outcome]:
+        """The first further setting that makes it fit, else the first that makes it start."""
+        best = option, after
+        for extra in self.polish(after):
+            if extra.settings & option.settings:
+                continue
+            found = self.evaluate(option.changes + extra.changes)
+            if found is None:
+                continue
+            if found.report.verdict == "fits":
+                return together(option, extra, option.kind), found
+            if found.report.verdict == "tight" and best[1].report.verdict == "wont_start":
+                best = together(option, extra, option.kind), found
+        return best
 
     def _paired(self) -> Iterator[Option]:
         """Two changes at once, never two values for one setting; the promising ones first, then the rest."""
@@ -320,6 +377,10 @@ class _Search:
         if new.pipeline_parallel_size != old.pipeline_parallel_size:
             also.append(f"pipeline {new.pipeline_parallel_size}")
         return ", ".join((words, *also))
+
+
+def _cost(found: tuple[Option, Fix]) -> float:
+    return found[0].cost
 
 
 def _room(outcome: Outcome) -> tuple[bool, int, float]:

@@ -19,7 +19,14 @@ from wizard.planning.model_gates import cache_format, kernels, shards, states
 from wizard.planning.refusals import Refusal
 from wizard.planning.weights import stage_ranges
 from wizard.vllm import errors
-from wizard.vllm.limits import ACTIVATION_DTYPES, METHODS, MIN_CAPABILITY, ONLINE_METHODS, method_name
+from wizard.vllm.limits import (
+    ACTIVATION_DTYPES,
+    METHOD_SINCE,
+    METHODS,
+    MIN_CAPABILITY,
+    ONLINE_METHODS,
+    method_name,
+)
 from wizard.vllm.registry import registry
 
 __all__ = ["GATES", "Refusal", "derived", "refusal"]
@@ -111,7 +118,11 @@ def _context(launch: Launch) -> Refusal | None:
 def _quantization(launch: Launch) -> Refusal | None:
     asked = launch.config.quantization
     declared = checkpoint_method(launch) or None
-    if asked is not None and method_name(asked) not in METHODS:
+    unknown = asked is not None and (
+        method_name(asked) not in METHODS
+        or launch.rules.number[:2] < METHOD_SINCE.get(method_name(asked), (0, 0))
+    )
+    if asked is not None and unknown:
         return Refusal(
             "invalid_config",
             errors.quantization_unknown(method=asked, known=list(METHODS)),

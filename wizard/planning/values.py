@@ -181,7 +181,7 @@ def _recommend_quantization(
         return None, "Needed to fit, but quantised weights are not allowed."
     named = f" A quantised checkpoint exists: {siblings[0]}." if siblings else ""
     if capability is not None and capability >= (8, 9):
-        method = "fp8" if rules is not None and rules.number < (0, 21) else "fp8_per_tensor"
+        method = "fp8" if rules is not None and rules.number < (0, 20) else "fp8_per_tensor"
         return method, f"vLLM rounds weights to 8 bits while loading, because 16 bits don't fit.{named}"
     return None, f"16 bits don't fit, and this GPU can't quantise while loading.{named}"
 

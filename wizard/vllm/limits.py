@@ -88,6 +88,18 @@ METHODS = tuple(
 )
 """Everything `--quantization` takes."""
 
+METHOD_SINCE: Mapping[str, tuple[int, int]] = {
+    "mxfp8": (0, 19),
+    "fp8_per_tensor": (0, 20),
+    "fp8_per_block": (0, 20),
+    "int8_per_channel_weight_only": (0, 20),
+    "humming": (0, 20),
+    "online": (0, 20),
+    "fp8_per_channel": (0, 24),
+    "nvfp4_per_token": (0, 26),
+}
+"""First version that takes a method by this name (`quantization/__init__.py`, `config/quantization.py` of each)."""
+
 SAME_METHOD: Mapping[str, str] = {
     "awq": "auto_awq",
     "awq_marlin": "auto_awq",

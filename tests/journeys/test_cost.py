@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.journeys.conftest import Start
@@ -11,6 +13,9 @@ pytestmark = pytest.mark.journey
 FIRST_FRAME_BYTES = 24_000
 SLIDER_BYTES = {(80, 24): 1200, (120, 40): 2000}
 TAB_BYTES = 600
+LINK_BYTES_PER_S = 128_000 // 8
+FRAME = b"\x1b[?2026h"
+"""Begins a synchronised update: one frame."""
 
 
 def test_the_first_frame_is_small(start: Start) -> None:
@@ -57,3 +62,31 @@ def test_tab_is_small_on_every_screen(start: Start, number: str, sight: str) -> 
     terminal.wait_for(sight)
     terminal.settle(0.6)
     assert max(terminal.cost("tab", quiet_s=0.1) for _ in range(14)) <= TAB_BYTES
+
+
+def test_a_slider_step_is_one_frame(start: Start) -> None:
+    terminal = start("fresh")
+    terminal.wait_for("Fits")
+    terminal.press("3", "tab", "tab", "tab")
+    terminal.wait_for("▸Concurrency")
+    terminal.settle(0.6)
+    for key in ("right", "right", "left"):
+        before = terminal.output.count(FRAME)
+        terminal.cost(key, quiet_s=0.1)
+        assert terminal.output.count(FRAME) - before == 1
+
+
+def test_a_held_key_never_queues_more_than_a_slow_link_carries(start: Start) -> None:
+    """40 repeats, all at once as a link with delay delivers them: few frames, the last of them right."""
+    terminal = start("fresh")
+    terminal.wait_for("Fits")
+    terminal.press("3", "tab")
+    terminal.wait_for("▸Prompt")
+    terminal.settle(0.6)
+    frames, size, began = terminal.output.count(FRAME), len(terminal.output), time.monotonic()
+    terminal.press(*["left"] * 40)
+    terminal.wait_for(lambda text: "Prompt      ●" in text)
+    took = time.monotonic() - began
+    terminal.settle(0.3)
+    assert terminal.output.count(FRAME) - frames <= took / 0.05 + 2
+    assert len(terminal.output) - size <= LINK_BYTES_PER_S * max(took, 0.5)

@@ -14,6 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ValidationError
@@ -55,6 +56,9 @@ SEARCH_AFTER_S = 0.15
 
 CYCLES_PER_KEY = 24
 """Turns of the event loop in which a key reaches its widget, bubbles up and takes effect: two for each level."""
+
+HURRIED_S = 0.06
+"""Keys closer than this are a held key, or a burst that a slow link delivers at once."""
 
 STEP_NAMES = tuple(name for name, _ in STEPS)
 
@@ -107,6 +111,9 @@ class WizardApp(App[int], inherit_bindings=False):
         self._keys: deque[events.Key] = deque()
         self._key_in_flight = False
         self._key_task: asyncio.Task[None] | None = None
+        self._last_key_s = 0.0
+        self.hurried = False
+        """Whether keys come faster than one looks at what each of them does."""
         self.searching = False
         self.reach: Sequence[Reach] = ()
         self._found, self._given = found, request is not None
@@ -138,6 +145,8 @@ class WizardApp(App[int], inherit_bindings=False):
         if not isinstance(event, events.Key) or event.is_forwarded:
             await super().on_event(event)
             return
+        now = monotonic()
+        self.hurried, self._last_key_s = now - self._last_key_s < HURRIED_S, now
         self._keys.append(event)
         if not self._key_in_flight:
             self._key_in_flight = True

@@ -1,14 +1,16 @@
 """The one real screen: steps above, the open step left, the verdict right, hint and keys below.
 
-Two behaviours of Textual are overridden here, each guarded by a test:
+Three behaviours of Textual are overridden here, each guarded by a test:
 - `Screen.focused` repaints the whole terminal whenever focus moves; as a plain `var` it repaints nothing,
   and the two widgets concerned repaint their few cells.
 - The key bar is one row of text instead of a `Footer` that recomposes its children at every focus change.
+- While keys come in a hurry, frames keep a distance: a slow link would queue them, and show the past.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
@@ -35,6 +37,9 @@ PANE_FROM = 76
 WIDE = 104
 """Columns from which even the export screen, which needs room for the preview, keeps the panel."""
 
+FRAME_S = 0.05
+"""Least time between two frames while a key is held: 20 steps of a slider fit into 128 kbit/s, 60 don't."""
+
 
 class WizardScreen(Screen[None]):
     """Holds the five steps; a step is built when it is first opened."""
@@ -58,6 +63,7 @@ class WizardScreen(Screen[None]):
         self._compositor = FrugalCompositor()
         self.step_name = "model"
         self._steps: dict[str, Step] = {}
+        self._painted_s = 0.0
 
     def compose(self) -> ComposeResult:
         yield StepsBar()
@@ -72,6 +78,14 @@ class WizardScreen(Screen[None]):
 
     async def on_mount(self) -> None:
         await self.wizard.begin()
+
+    def _on_timer_update(self) -> None:
+        """Paints what has changed; in a hurry not yet, so that the timer asks again."""
+        now = monotonic()
+        if self.wizard.hurried and now < self._painted_s + FRAME_S:
+            return
+        self._painted_s = now
+        super()._on_timer_update()
 
     @property
     def wizard(self) -> WizardApp:

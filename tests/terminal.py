@@ -153,6 +153,23 @@ class Terminal:
         self.settle(quiet_s)
         return len(self.output) - before
 
+    def hold(self, keys: Sequence[str], per_s: float) -> tuple[list[tuple[float, int]], float]:
+        """Presses keys at a pace; when each answer came and its bytes, and when the last key went, in s from the first."""
+        began, chunks, at = time.monotonic(), [], 0.0
+        for number, key in enumerate(keys):
+            at = time.monotonic() - began
+            self.press(key)
+            chunks += self._answers(began, began + (number + 1) / per_s)
+        return chunks + self._answers(began, time.monotonic() + 0.5), at
+
+    def _answers(self, began: float, until: float) -> list[tuple[float, int]]:
+        chunks, before = [], len(self.output)
+        while (left := until - time.monotonic()) > 0:
+            if self._read(left):
+                chunks.append((time.monotonic() - began, len(self.output) - before))
+                before = len(self.output)
+        return chunks
+
     def resize(self, columns: int, rows: int) -> None:
         """Another size, as when a window is dragged."""
         self.size = (columns, rows)

@@ -1,6 +1,8 @@
 """`make bench`: prints every table."""
 
-from tests.bench import planner
+from tests.bench import planner, terminal
 
-for line in planner.report():
-    print(line)
+for table in (planner, terminal):
+    for line in table.report():
+        print(line, flush=True)
+    print()

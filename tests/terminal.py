@@ -154,7 +154,7 @@ class Terminal:
         return len(self.output) - before
 
     def hold(self, keys: Sequence[str], per_s: float) -> tuple[list[tuple[float, int]], float]:
-        """Presses keys at a pace: when each answer came, with its bytes, and when the last key went (s from the first)."""
+        """Presses keys at a pace: when each answer came, with its bytes, and when the last went (s from the first)."""
         began, chunks, at = time.monotonic(), [], 0.0
         for number, key in enumerate(keys):
             at = time.monotonic() - began

@@ -76,6 +76,9 @@ class Terminal:
         self.screen = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self.screen)
         self._half = b""
+        self.answering = True
+        """Whether questions are answered at once; else `answer` does, as a slow link would at last."""
+        self._unanswered = b""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             with contextlib.suppress(OSError):
@@ -229,11 +232,17 @@ class Terminal:
                 self._reap(block=False)
             return False
         self.output += data
-        for pattern, reply in _REPLIES:
-            if pattern.search(data):
-                os.write(self.fd, reply)
+        self._unanswered += b"".join(reply for pattern, reply in _REPLIES if pattern.search(data))
+        if self.answering:
+            self.answer()
         self._draw(data)
         return True
+
+    def answer(self) -> None:
+        """Answers what was asked until now."""
+        if self._unanswered:
+            os.write(self.fd, self._unanswered)
+        self._unanswered = b""
 
     def _draw(self, data: bytes) -> None:
         data = self._half + data

@@ -38,6 +38,7 @@ from wizard.session import Found, SessionStore
 from wizard.text import charset, own_environment, printable
 from wizard.tui import theme
 from wizard.tui.facts import Facts
+from wizard.tui.flow import QUESTION, Flow
 from wizard.tui.keeper import Keeper
 from wizard.tui.messages import Detected, ModelRead, NextKey, Reading, Searched, Written
 from wizard.tui.outlook import NoPlan, Outlook, View
@@ -108,6 +109,7 @@ class WizardApp(App[int], inherit_bindings=False):
         self.facts = Facts(self, engine)
         self.keeper = Keeper(self, store)
         self.writing = Writing(self)
+        self.flow = Flow()
         self._keys: deque[events.Key] = deque()
         self._key_in_flight = False
         self._key_task: asyncio.Task[None] | None = None
@@ -163,6 +165,19 @@ class WizardApp(App[int], inherit_bindings=False):
             self.post_message(NextKey())
         else:
             self._key_in_flight = False
+
+    # -- frames, no more of them than the link carries
+
+    def _display(self, screen: Screen[Any], renderable: Any) -> None:
+        """Writes a frame; now and then asks the terminal to say when it has drawn it."""
+        super()._display(screen, renderable)
+        size = getattr(renderable, "written_bytes", 0)
+        if size and self._driver is not None and self.flow.sent(size, monotonic()):
+            self._driver.write(QUESTION)
+
+    def _on_terminal_supports_synchronized_output(self, message: Any) -> None:
+        super()._on_terminal_supports_synchronized_output(message)
+        self.flow.answered()
 
     # -- start and end
 

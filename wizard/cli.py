@@ -382,7 +382,7 @@ def _export(options: argparse.Namespace) -> int:
         return _show(plan, request, options.json) if options.json else 1
     written = write_bundle(Path(options.output), artifacts, overwrite=options.overwrite)
     if options.json:
-        from dataclasses import replace
+        from wizard.dataclass import replace
 
         return _show(replace(plan, artifacts=artifacts), request, as_json=True)
     for path in written.files:

@@ -13,12 +13,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from wizard.dataclass import dataclass
 from wizard.schemas.inputs import PlanRequest
 
 FORMAT = 1

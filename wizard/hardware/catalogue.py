@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from wizard.dataclass import dataclass
 from wizard.errors import HardwareError
 from wizard.hardware import cuda_total, gpu_names
 from wizard.schemas.outputs import MIB, GPUInfo

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from typing import Any, TypeAlias
+
+from wizard.dataclass import dataclass, field
 
 Switch: TypeAlias = bool | tuple[str, ...]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from wizard.dataclass import dataclass, field
 from wizard.models.found import FoundModel
 from wizard.models.metadata import ModelMetadata, metadata_from_config
 

@@ -15,10 +15,10 @@ import tempfile
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wizard.dataclass import dataclass, field
 from wizard.models.metadata import Checkpoint, ModelMetadata, Source, TensorInfo
 from wizard.models.repository import metadata_from_files
 

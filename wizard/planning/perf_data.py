@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from typing import Any
+
+from wizard.dataclass import dataclass
 
 FIGURES = ("tpot_ms", "ttft_ms", "output_tok_s")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
+from wizard.dataclass import dataclass, field, replace
 from wizard.errors import WizardError
 from wizard.models.cache_layers import cache_model
 from wizard.models.metadata import ModelMetadata

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
+from wizard.dataclass import dataclass
 from wizard.schemas.inputs import PlanRequest
 from wizard.vllm.serve_args import ServeCommand, parse_serve_command
 

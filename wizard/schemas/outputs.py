@@ -6,10 +6,11 @@ Memory figures are per GPU of the worst rank unless said otherwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from wizard.dataclass import dataclass, field
 
 GIB = 1 << 30
 MIB = 1 << 20

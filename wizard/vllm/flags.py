@@ -8,11 +8,11 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from wizard.dataclass import dataclass
 from wizard.vllm.flag_codec import decode, versions_with
 from wizard.vllm.versions import parse_version
 

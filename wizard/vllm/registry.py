@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
+from wizard.dataclass import dataclass
 from wizard.vllm.versions import parse_version
 
 

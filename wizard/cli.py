@@ -241,17 +241,15 @@ def _parsed(question: Question, text: str) -> Value:
 
 
 def _build(answers: dict[str, Any]) -> PlanRequest:
-    from pydantic import ValidationError
-
     from wizard.schemas.inputs import PlanRequest
 
-    parts: dict[str, dict[str, Any]] = {}
+    parts: dict[str, Any] = {}
     for key, value in answers.items():
         part, field = key.split(".")
         parts.setdefault(part, {})[field] = value
     try:
-        return PlanRequest.model_validate(parts)
-    except ValidationError as error:
+        return PlanRequest(**parts)
+    except ValueError as error:
         raise WizardError(_sentence(error)) from error
 
 

@@ -9,6 +9,7 @@ something to decide: importing it takes as long as a whole plan.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Set
 from enum import Enum
 from types import NoneType, UnionType
@@ -21,7 +22,6 @@ from typing import (
     dataclass_transform,
     get_args,
     get_origin,
-    get_type_hints,
 )
 
 from wizard.dataclass import dataclass, field
@@ -83,10 +83,22 @@ class Spellings:
 class Declaration:
     """One field of a checked class."""
 
-    __slots__ = ("annotation", "default", "factory")
+    __slots__ = ("annotation", "default", "factory", "module", "read")
 
-    def __init__(self, annotation: Any, default: Any, factory: Callable[[], Any] | None) -> None:
-        self.annotation, self.default, self.factory = annotation, default, factory
+    def __init__(self, annotation: Any, module: str, default: Any, factory: Callable[[], Any] | None) -> None:
+        self.annotation, self.module, self.default, self.factory = annotation, module, default, factory
+        self.read: Reading = self._first_read
+
+    @property
+    def kind(self) -> Any:
+        """The annotation evaluated, with its bounds: most fields of most requests are never looked at."""
+        if isinstance(self.annotation, str):
+            self.annotation = eval(self.annotation, vars(sys.modules[self.module]))
+        return self.annotation
+
+    def _first_read(self, value: Any) -> Any:
+        self.read = _reading(self.kind)
+        return self.read(value)
 
     @property
     def required(self) -> bool:
@@ -103,7 +115,6 @@ class Checked:
 
     __slots__ = ("__dict__", "_chosen")
     model_fields: ClassVar[Mapping[str, Declaration]] = {}
-    _readings: ClassVar[Mapping[str, Reading] | None] = None
     _chosen: frozenset[str]
 
     def __init_subclass__(cls) -> None:
@@ -112,10 +123,10 @@ class Checked:
             default, factory = cls.__dict__.get(name, _ABSENT), None
             if getattr(default, "factory", None) is not None:
                 default, factory = _ABSENT, default.factory
-            declared[name] = Declaration(annotation, default, factory)
+            declared[name] = Declaration(annotation, cls.__module__, default, factory)
             if name in cls.__dict__:
                 delattr(cls, name)
-        cls.model_fields, cls._readings = declared, None
+        cls.model_fields = declared
 
     def __init__(self, /, **values: Any) -> None:
         read = plainly(type(self), values)
@@ -219,22 +230,13 @@ def why_not(error: ValueError) -> str:
     return str(problems()[0]["msg"]) if problems is not None else str(error)
 
 
-def kinds(cls: type[Checked]) -> Mapping[str, Any]:
-    """The evaluated annotations of the fields, with their bounds."""
-    found = get_type_hints(cls, include_extras=True)
-    return {name: found[name] for name in cls.model_fields}
-
-
 def plainly(cls: type[Checked], values: Mapping[str, Any]) -> dict[str, Any] | None:
     """A value for every field of `cls`; None where anything is missing, unknown or not plainly right."""
-    readings = cls._readings
-    if readings is None:
-        readings = cls._readings = {name: _reading(kind) for name, kind in kinds(cls).items()}
     found, taken = {}, 0
     for name, declared in cls.model_fields.items():
         if name in values:
             taken += 1
-            found[name] = readings[name](values[name])
+            found[name] = declared.read(values[name])
             if found[name] is UNSURE:
                 return None
         elif declared.required:
@@ -276,10 +278,9 @@ def _string(value: Any) -> Any:
     """No half of a surrogate pair, which is what undecodable bytes of a command line become."""
     if type(value) is not str:
         return UNSURE
-    return value if value.isascii() or not _SURROGATES.search(value) else UNSURE
+    half = not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value)
+    return UNSURE if half else value
 
-
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 _READINGS: Mapping[Any, Reading] = {
     Any: lambda value: value,

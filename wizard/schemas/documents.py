@@ -17,7 +17,7 @@ from pydantic import (
     create_model,
 )
 
-from wizard.schemas.checked import Bounds, Checked, Spellings, Text, kinds
+from wizard.schemas.checked import Bounds, Checked, Spellings, Text
 
 Kind = TypeVar("Kind", bound=Checked)
 
@@ -37,13 +37,12 @@ def _model_of(cls: Any) -> type[BaseModel]:
 def _model(cls: Any) -> type[BaseModel]:
     """The pydantic model with the fields, bounds and defaults of `cls`."""
     fields: dict[str, Any] = {}
-    for name, kind in kinds(cls).items():
-        declared = cls.model_fields[name]
+    for name, declared in cls.model_fields.items():
         if declared.factory is not None:
             default: Any = Field(default_factory=declared.factory)
         else:
             default = ... if declared.required else declared.default
-        fields[name] = (_pydantic(kind), default)
+        fields[name] = (_pydantic(declared.kind), default)
     return create_model(cls.__name__, __config__=FORBIDDING, __module__=cls.__module__, **fields)
 
 

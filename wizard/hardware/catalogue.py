@@ -8,15 +8,13 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal, cast
 
+from wizard.data import read_text
 from wizard.dataclass import dataclass
 from wizard.errors import HardwareError
 from wizard.hardware import cuda_total, gpu_names
 from wizard.schemas.outputs import MIB, GPUInfo
-
-DATA = Path(__file__).resolve().parents[1] / "data"
 
 Vendor = Literal["nvidia", "amd", "intel", "other"]
 
@@ -137,9 +135,9 @@ def _gpu(row: dict[str, Any], usd_per_hour: float | None) -> CatalogueGPU:
 @lru_cache(maxsize=1)
 def gpus() -> tuple[CatalogueGPU, ...]:
     """Every card of the catalogue, families and generations together."""
-    rows = json.loads((DATA / "gpus.json").read_text(encoding="utf-8"))["gpus"]
+    rows = json.loads(read_text("gpus.json"))["gpus"]
     cheapest: dict[str, float] = {}
-    for offer in json.loads((DATA / "prices.json").read_text(encoding="utf-8"))["offers"]:
+    for offer in json.loads(read_text("prices.json"))["offers"]:
         price = float(offer["usd_per_gpu_hour"])
         cheapest[offer["gpu"]] = min(price, cheapest.get(offer["gpu"], price))
     return tuple(_gpu(row, cheapest.get(row["name"])) for row in rows)

@@ -174,14 +174,19 @@ def find(name: str) -> CatalogueGPU:
 
 
 def _reported_as(text: str) -> list[CatalogueGPU]:
-    return [gpu for gpu in gpus() if any(re.search(pattern, text) for pattern in gpu.patterns)]
+    return [
+        gpu
+        for gpu in gpus()
+        if any(gpu_names.may_match(pattern, text) and re.search(pattern, text) for pattern in gpu.patterns)
+    ]
 
 
 def _by_words(text: str) -> list[CatalogueGPU]:
     wanted = gpu_names.words(text)
     if not wanted:
         return []
-    exact = [gpu for gpu in gpus() if gpu_names.covers(wanted, _words(gpu))]
+    likely = [gpu for gpu in gpus() if gpu_names.may_cover(wanted, (gpu.name, *gpu.aliases))]
+    exact = [gpu for gpu in likely if gpu_names.covers(wanted, _words(gpu))]
     return exact or [gpu for gpu in gpus() if gpu_names.completes(wanted, _words(gpu))]
 
 

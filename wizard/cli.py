@@ -241,17 +241,15 @@ def _parsed(question: Question, text: str) -> Value:
 
 
 def _build(answers: dict[str, Any]) -> PlanRequest:
-    from pydantic import ValidationError
-
     from wizard.schemas.inputs import PlanRequest
 
-    parts: dict[str, dict[str, Any]] = {}
+    parts: dict[str, Any] = {}
     for key, value in answers.items():
         part, field = key.split(".")
         parts.setdefault(part, {})[field] = value
     try:
-        return PlanRequest.model_validate(parts)
-    except ValidationError as error:
+        return PlanRequest(**parts)
+    except ValueError as error:
         raise WizardError(_sentence(error)) from error
 
 
@@ -382,7 +380,7 @@ def _export(options: argparse.Namespace) -> int:
         return _show(plan, request, options.json) if options.json else 1
     written = write_bundle(Path(options.output), artifacts, overwrite=options.overwrite)
     if options.json:
-        from dataclasses import replace
+        from wizard.dataclass import replace
 
         return _show(replace(plan, artifacts=artifacts), request, as_json=True)
     for path in written.files:

@@ -13,12 +13,11 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
+from wizard.dataclass import dataclass
+from wizard.schemas.checked import Checked
 from wizard.schemas.inputs import PlanRequest
 
 FORMAT = 1
@@ -31,10 +30,8 @@ LARGEST_BYTES = 1 << 20
 """A session is a few kilobytes; anything larger is not one."""
 
 
-class Session(BaseModel):
+class Session(Checked):
     """All that the next start needs to go on at the same screen with the same values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     format: int = FORMAT
     step: str = "model"
@@ -147,7 +144,7 @@ class SessionStore:
             return Session.model_validate(document)
         except OSError:
             return None
-        except (ValueError, RecursionError, ValidationError):
+        except (ValueError, RecursionError):
             self._put_aside(path, "unreadable")
             return None
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from pathlib import Path
 
 _RECORD = re.compile(r"vllm-(\d+\.\d+(?:\.\d+)?)[^-]*\.dist-info")
 
@@ -17,7 +17,7 @@ def installed_vllm_version() -> str | None:
     """
     for entry in sys.path:
         try:
-            records = sorted(path.name for path in Path(entry or ".").glob("vllm-*.dist-info"))
+            records = sorted(name for name in os.listdir(entry or ".") if name.startswith("vllm-"))  # noqa: PTH208 - no pathlib
         except OSError:
             continue
         for record in records:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from wizard.dataclass import replace
 from wizard.errors import HardwareError
 from wizard.hardware import topology, visible
 from wizard.hardware.catalogue import find, gpus

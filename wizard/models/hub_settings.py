@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from wizard.errors import WizardError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
@@ -25,6 +27,10 @@ def endpoint() -> str:
         if value and not value.strip().isdecimal():
             raise WizardError(f"{name} is {value!r}; write whole seconds, or unset it.")
     value = (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+    if value == DEFAULT_ENDPOINT:
+        return value
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(value)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -43,12 +49,25 @@ def forbidden() -> bool:
 
 def cache_folder() -> Path:
     """Where the hub client keeps models: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME."""
+    from pathlib import Path
+
+    return Path(cache_folder_name())
+
+
+def cache_folder_name() -> str:
+    """The same as text: most starts only look whether a model lies there, and pathlib costs 4 ms to import."""
     if folder := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
         return _expanded(folder)
     if home := os.environ.get("HF_HOME"):
-        return _expanded(home) / "hub"
-    return _expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "hub"
+        return f"{_expanded(home)}/hub"
+    return f"{_expanded(os.environ.get('XDG_CACHE_HOME') or '~/.cache')}/huggingface/hub"
 
 
-def _expanded(folder: str) -> Path:
-    return Path(os.path.expandvars(folder)).expanduser()
+def cached(model: str) -> bool:
+    """Whether the hub client has begun to keep `model`."""
+    name = "models--" + model.replace("/", "--")
+    return os.path.isdir(f"{cache_folder_name()}/{name}")  # noqa: PTH112 - no pathlib
+
+
+def _expanded(folder: str) -> str:
+    return os.path.expanduser(os.path.expandvars(folder))  # noqa: PTH111 - no pathlib

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wizard.errors import ConfigError, ModelUnavailableError
-from wizard.models import catalogue, facts_cache, hub_settings, local
+from wizard.models import catalogue, hub_settings
 from wizard.models.metadata import ModelMetadata, short
-from wizard.models.traffic import CancelledError, Traffic
+
+if TYPE_CHECKING:
+    from wizard.models.traffic import Traffic
 
 MOST_HUB_SIBLINGS = 6
 """Quantised forms on the hub whose facts are read for one model, most downloaded first."""
@@ -28,10 +29,19 @@ def load(
     ModelUnavailableError or ConfigError, each one sentence with the next step; CancelledError.
     """
     if looks_like_path(model):
+        from pathlib import Path
+
+        from wizard.models import local
+
         return local.load_directory(Path(os.path.expanduser(model)))  # noqa: PTH111 - Path raises for ~nobody
-    snapshot = local.cached_snapshot(model, revision)
-    if snapshot is not None:
-        return local.load_snapshot(model, snapshot)
+    if hub_settings.cached(model):
+        from wizard.models import (
+            local,  # what reads the disk, the network and threads is loaded where it does
+        )
+
+        snapshot = local.cached_snapshot(model, revision)
+        if snapshot is not None:
+            return local.load_snapshot(model, snapshot)
     offline_by = "--offline" if offline else "HF_HUB_OFFLINE" if hub_settings.forbidden() else None
     known = read_before(model, revision, stale=offline_by is not None)
     if known is None and revision is None:
@@ -47,6 +57,8 @@ def load(
 
 def read_before(model: str, revision: str | None = None, *, stale: bool = False) -> ModelMetadata | None:
     """Facts that an earlier look at the hub left on this disk; `stale` takes those older than a day too."""
+    from wizard.models import facts_cache
+
     place = facts_cache.Place(hub_settings.endpoint(), model)
     known = facts_cache.load(place, revision, stale=stale)
     return None if known is None else known.metadata(model, source="hub")
@@ -87,6 +99,10 @@ def siblings_in_time(metadata: ModelMetadata, *, offline: bool) -> Mapping[str, 
     known = load_siblings(metadata)
     if offline or (known and metadata.source != "hub"):
         return known
+    import threading
+
+    from wizard.models.traffic import CancelledError, Traffic
+
     traffic = Traffic()
     patience = threading.Timer(SIBLINGS_PATIENCE_S, traffic.cancelled.set)
     patience.daemon = True

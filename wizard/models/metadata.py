@@ -7,9 +7,9 @@ anything unusable raises `ConfigError` with one sentence.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from wizard.dataclass import dataclass, field, replace
 from wizard.errors import ConfigError
 from wizard.models.config_values import LARGEST_DIMENSION, integer, section, short
 from wizard.models.context import DerivedLength, derived_length

@@ -8,8 +8,8 @@ Sources: vLLM 0.33 `config/model.py` (`_verify_quantization`), `transformers_uti
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
+from wizard.dataclass import replace
 from wizard.errors import ConfigError
 from wizard.models.compressed_tensors import compressed_tensors
 from wizard.models.facts import Facts

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import combinations
 
+from wizard.dataclass import dataclass, replace
 from wizard.errors import ConfigError, WizardError
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import Changes, applied_to_config, changed_gpus, changed_request

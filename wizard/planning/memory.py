@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
+from wizard.dataclass import dataclass, replace
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.gates import Refusal, refusal
 from wizard.planning.kv_cache import concurrency_for, kv_layout, kv_report

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
+from wizard.dataclass import dataclass, field, replace
 from wizard.errors import WizardError
 from wizard.models.cache_layers import cache_model
 from wizard.models.metadata import ModelMetadata
@@ -15,9 +15,9 @@ from wizard.planning.gates import Refusal
 from wizard.planning.launch import quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
 from wizard.planning.perf import estimate_performance
-from wizard.planning.recommend import choose
+from wizard.planning.recommend import Choice, choose
 from wizard.planning.search import alternatives
-from wizard.planning.situation import nvlink_present, situation
+from wizard.planning.situation import Situation, nvlink_present, situation
 from wizard.schemas.inputs import (
     HardwareInput,
     Interconnect,
@@ -67,13 +67,21 @@ def plan(
     that the version refuses make one that won't start. Raises ConfigError alone, for a model whose config
     can't be sized.
     """
+    result, chosen = _planned(request, metadata, gpus, version)
+    return result if surroundings is None else _with_others(result, chosen, request, surroundings)
+
+
+def _planned(
+    request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str | None
+) -> tuple[Plan, tuple[Situation, Choice] | None]:
+    """The plan without fixes and alternatives, and what they are searched from; None where there are none."""
     chosen = version or request.policy.vllm_version or NEWEST_KNOWN
     try:
         of = situation(request, metadata, gpus, version=chosen)
     except WizardError as error:
         if not request.policy.extra_args:
             raise
-        return _refused_flags(request, metadata, gpus, chosen, error)
+        return _refused_flags(request, metadata, gpus, chosen, error), None
     choice = choose(of)
     result = Plan(
         vllm_version=chosen,
@@ -86,8 +94,16 @@ def plan(
         replicas=choice.layout.replicas,
         warnings=(*_warnings(metadata, gpus, chosen), *_slo_warnings(of.request, choice.performance)),
     )
-    if surroundings is None:
+    return result, (of, choice)
+
+
+def _with_others(
+    result: Plan, chosen: tuple[Situation, Choice] | None, request: PlanRequest, surroundings: Surroundings
+) -> Plan:
+    """`result` with what could be done instead."""
+    if chosen is None:
         return result
+    of, choice = chosen
     before = Outcome(choice.config, choice.report, choice.layout.replicas)
     others = (surroundings.siblings, surroundings.machines)
     return replace(
@@ -167,10 +183,9 @@ def run_plan(
         )
     if gpus is None:
         gpus = resolve_hardware(request.hardware)
-    fits = plan(request, metadata, gpus).feasibility.verdict == "fits"
-    siblings = siblings_in_time(metadata, offline=offline or fits)
-    surroundings = Surroundings(siblings=siblings, machines=machines())
-    return plan(request, metadata, gpus, surroundings=surroundings)
+    result, chosen = _planned(request, metadata, gpus, None)
+    siblings = siblings_in_time(metadata, offline=offline or result.feasibility.verdict == "fits")
+    return _with_others(result, chosen, request, Surroundings(siblings=siblings, machines=machines()))
 
 
 def summarise(metadata: ModelMetadata) -> ModelSummary:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
+from wizard.dataclass import dataclass, replace
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.launch import Launch, resolve
 from wizard.planning.layouts import Layout

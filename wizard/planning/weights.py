@@ -9,9 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
+from wizard.dataclass import dataclass, replace
 from wizard.models.metadata import ModelMetadata
 from wizard.models.modules import (
     Module,

@@ -7,9 +7,9 @@ another working directory.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from wizard.dataclass import dataclass
 from wizard.planning.launch import is_pooling
 from wizard.render.arguments import ServeArguments, serve_arguments
 from wizard.render.draft import Argument

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
+from wizard.dataclass import asdict
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import (
     GIB,

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from wizard.errors import WizardError
 from wizard.render.escaping import to_yaml
 from wizard.render.paths import expanded
@@ -56,6 +54,8 @@ def profile_to_request(profile: Mapping[str, Any]) -> PlanRequest:
         )
     if version == 1:
         parts = _from_version_1(parts)
+    from pydantic import ValidationError  # this alone needs it
+
     try:
         return PlanRequest.model_validate(parts)
     except ValidationError as error:

@@ -17,7 +17,6 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import ValidationError
 from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
@@ -32,6 +31,7 @@ from wizard.engine import Engine, GivenUpError, Planner, Reach
 from wizard.errors import WizardError
 from wizard.history import Change, History
 from wizard.questions import STEPS, question
+from wizard.schemas.checked import why_not
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
 from wizard.session import Found, SessionStore
@@ -231,8 +231,8 @@ class WizardApp(App[int], inherit_bindings=False):
         try:
             for path, value in changes:
                 changed = changed.with_value(path, value)
-        except ValidationError as error:
-            self.notice(printable(f"{what}: {error.errors()[0]['msg']}.", 200))
+        except ValueError as error:
+            self.notice(printable(f"{what}: {why_not(error)}.", 200))
             self.frame.show_view()
             return
         if changed != self.request:

@@ -7,9 +7,10 @@ Sources: vLLM's wheels 0.10.0-0.33.0 read side by side (`gpu_worker.py`, `kv_cac
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
+
+from wizard.dataclass import dataclass
 
 NEWEST_KNOWN = "0.33.0"
 OLDEST_KNOWN = "0.10.0"

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wizard import __version__
@@ -159,7 +160,11 @@ def _request_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _part(question: Question) -> str:
-    return question.key.split(".")[0]
+    return _part_of(question.key)
+
+
+def _part_of(key: str) -> str:
+    return key.split(".")[0]
 
 
 def _is_flag(question: Question) -> bool:
@@ -201,15 +206,18 @@ def _request(options: argparse.Namespace) -> PlanRequest | None:
 
     Raises WizardError naming the option and the value that isn't allowed.
     """
+    answers = _given(options)
+    return _build(answers) if answers.get("model.model") else None
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """What profile, preset and options say, by question key; later ones win."""
     answers: dict[str, Any] = {}
     if getattr(options, "profile", None):
         from wizard.render.profile import load_profile
 
         answers.update(_flat(load_profile(options.profile)))
-    answers.update(_answers(options))
-    if not answers.get("model.model"):
-        return None
-    return _build(answers)
+    return answers | _answers(options)
 
 
 def _answers(options: argparse.Namespace) -> dict[str, Any]:
@@ -433,7 +441,9 @@ def _wizard(options: argparse.Namespace) -> int:
     """The wizard in the richest form that this terminal can show."""
     if options.example:
         return _example(options)
-    request = _request(options)
+    answers = _given(options)
+    resume = partial(_resumed, answers)
+    request = _starting(answers)
     terminal = sys.stdin.isatty()
     full_screen = (
         terminal and sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
@@ -443,15 +453,45 @@ def _wizard(options: argparse.Namespace) -> int:
             "the wizard needs a terminal; without one use `plan --model M --gpu NAME` for the figures "
             "and `export --model M --gpu NAME -o DIR` for the files."
         )
+    fresh = options.fresh or "model.model" in answers
     if options.plain or options.screen_reader or not full_screen:
         from wizard.prompts import run as run_prompts
 
         return run_prompts(
-            request, fresh=options.fresh, offline=options.offline, screen_reader=options.screen_reader
+            request, resume, fresh=fresh, offline=options.offline, screen_reader=options.screen_reader
         )
     from wizard.tui.app import run as run_tui
 
-    return run_tui(request, fresh=options.fresh, offline=options.offline, mouse=not options.no_mouse)
+    return run_tui(request, resume, fresh=fresh, offline=options.offline, mouse=not options.no_mouse)
+
+
+def _starting(answers: dict[str, Any]) -> PlanRequest | None:
+    """What a wizard starts from when options or a profile say something; None where they say nothing.
+
+    Raises WizardError for an answer that isn't allowed, and for a GPU that the catalogue doesn't have.
+    """
+    if not answers:
+        return None
+    from wizard.hardware.resolve import canonical
+    from wizard.wording import EXAMPLE_MODEL
+
+    request = _build({"model.model": EXAMPLE_MODEL, **answers})
+    return request.with_value("hardware.gpu", canonical(request.hardware.gpu))
+
+
+def _resumed(answers: dict[str, Any], saved: PlanRequest) -> PlanRequest:
+    """A saved request with what the options say on top; a GPU named anew brings none of the old machine."""
+    kept = _flat(saved)
+    if "hardware.gpu" in answers:
+        kept = {key: value for key, value in kept.items() if _part_of(key) != "hardware"}
+    request = _build({**kept, **answers})
+    from wizard.errors import HardwareError
+    from wizard.hardware.resolve import canonical
+
+    try:
+        return request.with_value("hardware.gpu", canonical(request.hardware.gpu))
+    except HardwareError:  # saved by a wizard with another catalogue: the screen says what is wrong
+        return request
 
 
 def _example(options: argparse.Namespace) -> int:

@@ -67,6 +67,11 @@ def what_if(hardware: HardwareInput) -> list[GPUInfo]:
     return [one] * (hardware.gpus or 1)
 
 
+def canonical(gpu: str) -> str:
+    """The catalogue's own name of the card that `gpu` means; `auto` stays. Raises HardwareError for none."""
+    return AUTO if gpu.casefold() == AUTO else find(gpu).name
+
+
 def machines() -> tuple[GPUInfo, ...]:
     """GPUs of the catalogue worth naming when nothing on this machine works, cheapest first.
 

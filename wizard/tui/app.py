@@ -34,7 +34,7 @@ from wizard.questions import STEPS, question
 from wizard.schemas.checked import why_not
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
-from wizard.session import Found, SessionStore
+from wizard.session import Found, Resume, SessionStore
 from wizard.text import charset, own_environment, printable
 from wizard.tui import theme
 from wizard.tui.facts import Facts
@@ -194,7 +194,7 @@ class WizardApp(App[int], inherit_bindings=False):
         await self.frame.open_step(STEP_NAMES[0])
         self._replan()
         self.call_after_refresh(self.facts.detect)
-        if not self.keeper.greet(self._found) and not self._given:
+        if not self.keeper.greet(self._found, given=self._given) and not self._given:
             self.notice("Type to search for a model. Enter goes on, Esc back, ? explains, ^q leaves.")
 
     def _signalled(self, number: int) -> None:
@@ -507,10 +507,12 @@ class WizardApp(App[int], inherit_bindings=False):
                 painted.recolor()
 
 
-def run(request: PlanRequest | None, *, fresh: bool, offline: bool, mouse: bool = True) -> int:
-    """Runs the wizard on this terminal; returns the exit status."""
+def run(
+    request: PlanRequest | None, resume: Resume, *, fresh: bool, offline: bool, mouse: bool = True
+) -> int:
+    """Runs the wizard on this terminal; returns the exit status. A session that is found goes through `resume`."""
     store = SessionStore()
-    found = None if fresh or request is not None else store.find()
+    found = None if fresh else store.find(resume)
     app = WizardApp(Planner(offline=offline), request=request, found=found, store=store)
     return run_app(app, mouse=mouse)
 

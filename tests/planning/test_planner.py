@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.planning.asking import DEEPSEEK, LLAMA_8B, LLAMA_70B, facts, planned, request, surroundings
@@ -102,6 +104,16 @@ def test_different_cards_are_named() -> None:
     result = plan(request(LLAMA_8B, "L40S", 2), facts(LLAMA_8B), gpus)
     assert any("GeForce RTX 4090" in warning for warning in result.warnings)
     assert result.feasibility.per_gpu.total_bytes == gpus[1].memory_total_bytes
+
+
+def test_a_gpu_that_tells_no_memory_is_said_in_the_plan() -> None:
+    asked = request(LLAMA_8B, "H100 SXM5 80GB")
+    (card,) = resolve_hardware(asked.hardware)
+    silent = replace(card, index=0, nvml_total_bytes=None)
+    assert any(
+        "does not tell its memory" in warning for warning in plan(asked, facts(LLAMA_8B), [silent]).warnings
+    )
+    assert not plan(asked, facts(LLAMA_8B), [replace(card, index=0)]).warnings
 
 
 def test_a_version_from_the_future_takes_the_newest_rules_and_says_so() -> None:

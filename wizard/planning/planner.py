@@ -237,6 +237,14 @@ def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) ->
     if len({gpu.name for gpu in gpus}) > 1:
         smallest = min(gpus, key=lambda gpu: gpu.memory_total_bytes)
         warnings.append(f"The GPUs differ; the plan is made for the smallest, {smallest.name}.")
+    silent = [
+        gpu for gpu in gpus if gpu.index is not None and gpu.vendor == "nvidia" and not gpu.nvml_total_bytes
+    ]
+    if any(not gpu.unified_memory for gpu in silent):
+        warnings.append(
+            f"GPU {silent[0].index} does not tell its memory: the catalogue's figure is used, and what other "
+            "programs hold there is not known; look with `nvidia-smi`."
+        )
     if metadata.needs_remote_code:
         warnings.append(
             "The model brings its own Python code: vLLM runs it only with --trust-remote-code; read it first."

@@ -305,3 +305,9 @@ def test_cuda_visible_devices(detect_with: Detect, value: str, indices: list[int
 def test_different_cards_are_named(detect_with: Detect) -> None:
     machine = detect_with(HEAD + "gpus 2\np2p all 5\nancestor all 50\n" + h100(0) + rtx3090(1))
     assert any("GPUs differ" in warning and "RTX 3090" in warning for warning in machine["warnings"])
+
+
+def test_a_hidden_or_lost_gpu_still_counts_as_the_machines(detect_with: Detect) -> None:
+    lost = h100(1, **{"fails nvmlDeviceGetHandleByIndex_v2": 15})
+    machine = detect_with(HEAD + "gpus 3\n" + h100(0) + lost + h100(2), env={"CUDA_VISIBLE_DEVICES": "2"})
+    assert [(card["index"], card["machine_devices"]) for card in machine["gpus"]] == [(2, 3)]

@@ -106,6 +106,14 @@ def test_different_cards_are_named() -> None:
     assert result.feasibility.per_gpu.total_bytes == gpus[1].memory_total_bytes
 
 
+def test_those_of_different_cards_that_will_serve_are_named() -> None:
+    small, big = resolve_hardware(HardwareInput(gpu="RTX 3090")) + resolve_hardware(HardwareInput(gpu="H100"))
+    alone = dict.fromkeys(("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"), 1)
+    asked = request(LLAMA_8B, "L40S", 2, hardware=alone)
+    told = plan(asked, facts(LLAMA_8B), [small, big]).warnings
+    assert any("1 x H100 SXM5 80GB will serve" in warning for warning in told)
+
+
 def test_a_gpu_that_tells_no_memory_is_said_in_the_plan() -> None:
     asked = request(LLAMA_8B, "H100 SXM5 80GB")
     (card,) = resolve_hardware(asked.hardware)

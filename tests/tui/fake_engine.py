@@ -132,18 +132,17 @@ class FakeEngine:
 
     def machine(self, hardware: HardwareInput, detected: Machine) -> Sequence[GPUInfo]:
         if hardware.gpu == "auto":
-            gpus = [
-                gpu
-                for gpu in detected.gpus
-                if hardware.device_ids is None or str(gpu.index) in hardware.device_ids
-            ]
+            named = hardware.device_ids
+            gpus = [gpu for gpu in detected.gpus if named is None or gpu.device_id in named]
+            if named is None and gpus and gpus[0].mig_profile:
+                gpus = gpus[:1]
             if not gpus:
                 raise HardwareError(detected.why_none or "No GPU is selected; tick at least one.")
         else:
-            named = [card for card in CARDS if card.name == hardware.gpu]
-            if not named:
+            cards = [card for card in CARDS if card.name == hardware.gpu]
+            if not cards:
                 raise HardwareError(f'No GPU "{hardware.gpu}" in the catalogue.')
-            gpus = named * (hardware.gpus or 1)
+            gpus = cards * (hardware.gpus or 1)
         if hardware.vram_gb is not None:
             gpus = [replace(gpu, memory_total_bytes=int(hardware.vram_gb * GIB)) for gpu in gpus]
         if hardware.used_gib is not None:

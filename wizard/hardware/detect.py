@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
@@ -121,7 +121,8 @@ def detect(
 
 def _machine(vendor: Vendor, reading: Reading, env: Mapping[str, str]) -> Machine:
     chosen = visible.select(reading.gpus, vendor, env)
-    kept = tuple(reading.gpus[position] for position in chosen.positions)
+    devices = reading.devices or len(reading.gpus)
+    kept = tuple(replace(reading.gpus[position], machine_devices=devices) for position in chosen.positions)
     whole = topology.read(reading.links)
     warnings = list(reading.warnings)
     if chosen.warning is not None:

@@ -93,7 +93,10 @@ def _read(nvml: Any, root: Path) -> Reading:
         raise NoDevicesError(
             warnings[0] if warnings else f"The NVIDIA driver finds no GPU; check `nvidia-smi -L`, {WHAT_IF}"
         )
-    return Reading(tuple(gpus), _links(nvml, handles), driver, cuda, tuple(warnings))
+    left_out = count - len({gpu.index for gpu in gpus})
+    return Reading(
+        tuple(gpus), _links(nvml, handles), driver, cuda, tuple(warnings), devices=len(gpus) + left_out
+    )
 
 
 def _lost(gpu: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from wizard.errors import WizardError
+from wizard.hardware.topology import best_subset
 from wizard.models.cache_layers import cache_model
 from wizard.models.metadata import ModelMetadata
 from wizard.models.tree import parameter_count
@@ -84,7 +86,11 @@ def plan(
         feasibility=choice.report,
         performance=choice.performance,
         replicas=choice.layout.replicas,
-        warnings=(*_warnings(metadata, gpus, chosen), *_slo_warnings(of.request, choice.performance)),
+        warnings=(
+            *_warnings(metadata, gpus, chosen),
+            *_taken_of_mixed(gpus, choice.config, choice.layout.replicas),
+            *_slo_warnings(of.request, choice.performance),
+        ),
     )
     if surroundings is None:
         return result
@@ -250,6 +256,17 @@ def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) ->
             "The model brings its own Python code: vLLM runs it only with --trust-remote-code; read it first."
         )
     return tuple(warnings)
+
+
+def _taken_of_mixed(gpus: Sequence[GPUInfo], config: VLLMConfig, replicas: int) -> tuple[str, ...]:
+    """Which of unlike GPUs serve, where not all of them do."""
+    needed = -(-config.world_size // config.nnodes) * replicas
+    if needed >= len(gpus) or len({gpu.name for gpu in gpus}) == 1:
+        return ()
+    taken = [gpus[position] for position in best_subset(gpus, needed)]
+    kinds = Counter(gpu.label for gpu in taken)
+    names = " and ".join(f"{number} x {name}" for name, number in kinds.items())
+    return (f"Of these GPUs {names} will serve; choose them alone to plan with all of their memory.",)
 
 
 def _slo_warnings(request: PlanRequest, speed: PerfEstimate | None) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from typing import Any
 from wizard.models.metadata import Checkpoint, ModelMetadata, Source, TensorInfo
 from wizard.models.repository import metadata_from_files
 
-FORMAT = 2
+FORMAT = 3
 
 FRESH_S = 24 * 3600.0
 """How long a branch is believed to point at the same commit."""
@@ -54,6 +54,8 @@ class RepositoryFacts:
     license: str | None = None
     gated: bool = False
     warnings: tuple[str, ...] = ()
+    load_risks: tuple[str, ...] = ()
+    """What means that vLLM would stop while it loads the weights."""
     complete: bool = True
     """False where weight files are missing."""
     whole: bool = True
@@ -75,6 +77,7 @@ class RepositoryFacts:
             license=self.license,
             gated=self.gated,
             warnings=[*self.warnings, *warnings],
+            load_risks=self.load_risks,
         )
 
 
@@ -112,6 +115,7 @@ def load_commit(place: Place, commit: str, *, whole: bool = True) -> RepositoryF
                 **{name: value for name, value in document.items() if name != "format"},
                 "names": tuple(document["names"]),
                 "warnings": tuple(document["warnings"]),
+                "load_risks": tuple(document["load_risks"]),
                 "tensors": {
                     name: TensorInfo(dtype, tuple(shape), nbytes)
                     for name, (dtype, shape, nbytes) in document["tensors"].items()

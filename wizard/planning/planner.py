@@ -12,14 +12,16 @@ from wizard.models.cache_layers import cache_model
 from wizard.models.metadata import ModelMetadata
 from wizard.models.tree import parameter_count
 from wizard.planning.changes import Changes
+from wizard.planning.doubts import doubted, weight_warnings, with_doubts
 from wizard.planning.fixes import Outcome, command_fixes, plan_fixes
 from wizard.planning.gates import Refusal
-from wizard.planning.launch import quantization_method, resolve
+from wizard.planning.launch import Launch, quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
 from wizard.planning.perf import estimate_performance
 from wizard.planning.recommend import choose
 from wizard.planning.search import alternatives
 from wizard.planning.situation import nvlink_present, situation
+from wizard.planning.weights import weight_doubts
 from wizard.schemas.inputs import (
     HardwareInput,
     Interconnect,
@@ -77,17 +79,19 @@ def plan(
             raise
         return _refused_flags(request, metadata, gpus, chosen, error)
     choice = choose(of)
+    launch = of.launch(choice.config)
     result = Plan(
         vllm_version=chosen,
-        model=summarise(metadata),
+        model=_summary(launch),
         nodes=request.hardware.nodes,
         gpus=tuple(gpus),
         config=choice.config,
-        feasibility=choice.report,
+        feasibility=doubted(choice.report, launch),
         performance=choice.performance,
         replicas=choice.layout.replicas,
         warnings=(
             *_warnings(metadata, gpus, chosen),
+            *weight_warnings(choice.report, launch),
             *_taken_of_mixed(gpus, choice.config, choice.layout.replicas),
             *_slo_warnings(of.request, choice.performance),
         ),
@@ -96,10 +100,13 @@ def plan(
         return result
     before = Outcome(choice.config, choice.report, choice.layout.replicas)
     others = (surroundings.siblings, surroundings.machines)
-    return replace(
-        result,
-        fixes=plan_fixes(request, of, before, *others),
-        alternatives=alternatives(request, of, choice, *others),
+    return with_doubts(
+        replace(
+            result,
+            fixes=plan_fixes(request, of, before, *others),
+            alternatives=alternatives(request, of, choice, *others),
+        ),
+        launch,
     )
 
 
@@ -123,15 +130,18 @@ def check(
     )
     nvlink = nvlink_present(request, gpus)
     feasibility = evaluate(config, metadata, gpus, version=chosen, workload=workload, nvlink=nvlink)
+    launch = resolve(
+        config, metadata, decisive_gpu(gpus), version=chosen, nvlink=nvlink, gpus_per_node=len(gpus)
+    )
     result = Plan(
         vllm_version=chosen,
-        model=summarise(metadata),
+        model=_summary(launch),
         nodes=request.hardware.nodes,
         gpus=tuple(gpus),
         config=config,
-        feasibility=feasibility,
+        feasibility=doubted(feasibility, launch),
         performance=_performance(config, feasibility, metadata, gpus, request, chosen),
-        warnings=_warnings(metadata, gpus, chosen),
+        warnings=(*_warnings(metadata, gpus, chosen), *weight_warnings(feasibility, launch)),
     )
     fixes = command_fixes(
         config,
@@ -144,7 +154,7 @@ def check(
         version=chosen,
         workload=workload,
     )
-    return replace(result, fixes=fixes)
+    return with_doubts(replace(result, fixes=fixes), launch)
 
 
 def run_plan(
@@ -191,8 +201,14 @@ def summarise(metadata: ModelMetadata) -> ModelSummary:
         max_position_embeddings=metadata.max_position_embeddings,
         quantization=quantization_method(metadata.quantization_config),
         dtype=metadata.dtype,
-        weights_exact=metadata.checkpoint is not None and metadata.checkpoint.complete,
+        weights_exact=metadata.checkpoint is not None and metadata.checkpoint.exact,
     )
+
+
+def _summary(launch: Launch) -> ModelSummary:
+    """The model, its sizes called exact only where headers and config agree."""
+    summary = summarise(launch.metadata)
+    return replace(summary, weights_exact=False) if weight_doubts(launch).disagreement else summary
 
 
 def attention_kind(metadata: ModelMetadata) -> str:
@@ -235,7 +251,7 @@ def _performance(
 
 
 def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) -> tuple[str, ...]:
-    warnings = list(metadata.warnings)
+    warnings = [warning for warning in metadata.warnings if warning not in metadata.load_risks]
     if not rules(version).known:
         warnings.append(
             f"vLLM {version} is newer than any version known here; the rules of {NEWEST_KNOWN} are used."
@@ -317,5 +333,5 @@ def _refused_flags(
         feasibility=refused_report(launch, Refusal("invalid_config", str(error))),
         performance=None,
         fixes=(fix,) if choice.report.verdict != "wont_start" else (),
-        warnings=_warnings(metadata, gpus, version),
+        warnings=(*_warnings(metadata, gpus, version), *metadata.load_risks),
     )

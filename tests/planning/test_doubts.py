@@ -16,12 +16,15 @@ RISK = "vLLM would stop while it loads the weights: model.safetensors is truncat
 ASKED = request(LLAMA_8B, "H100 SXM5 80GB")
 
 
+MODEL = replace(facts(LLAMA_8B), gated=False)
+
+
 def broken() -> ModelMetadata:
-    return replace(facts(LLAMA_8B), warnings=("Another.", RISK), load_risks=(RISK,))
+    return replace(MODEL, warnings=("Another.", RISK), load_risks=(RISK,))
 
 
 def test_weights_that_may_not_load_are_never_an_unqualified_fit() -> None:
-    sound, doubtful = planned(ASKED, facts(LLAMA_8B)), planned(ASKED, broken())
+    sound, doubtful = planned(ASKED, MODEL), planned(ASKED, broken())
     assert sound.feasibility.verdict == "fits"
     assert doubtful.feasibility.verdict == "tight"
     assert doubtful.feasibility.warnings == (RISK,)
@@ -50,7 +53,7 @@ def held(gib: float) -> ModelMetadata:
     """The model with one tensor of so many GiB in its files."""
     size = int(gib * (1 << 30)) // 2 * 2
     tensor = TensorInfo("BF16", (size // 2,), size)
-    return replace(facts(LLAMA_8B), checkpoint=Checkpoint({"model.norm.weight": tensor}, size))
+    return replace(MODEL, checkpoint=Checkpoint({"model.norm.weight": tensor}, size))
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,15 @@ def test_a_gpu_that_tells_no_memory_is_said_in_the_plan() -> None:
     assert any(
         "does not tell its memory" in warning for warning in plan(asked, facts(LLAMA_8B), [silent]).warnings
     )
-    assert not plan(asked, facts(LLAMA_8B), [replace(card, index=0)]).warnings
+    told = plan(asked, facts(LLAMA_8B), [replace(card, index=0)]).warnings
+    assert not any("does not tell its memory" in warning for warning in told)
+
+
+def test_a_gated_model_says_who_needs_a_token() -> None:
+    asked = request(LLAMA_8B, "H100 SXM5 80GB")
+    assert any("HF_TOKEN" in warning for warning in planned(asked, fixes=False).warnings)
+    open_model = replace(facts(LLAMA_8B), gated=False)
+    assert planned(asked, open_model, fixes=False).warnings == ()
 
 
 def test_a_version_from_the_future_takes_the_newest_rules_and_says_so() -> None:

@@ -5,6 +5,7 @@ Its arithmetic is only shaped like vLLM's; every figure on a screenshot of it is
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -83,11 +84,18 @@ class FakeEngine:
         self.disk_is_full = False
         self.hub: tuple[ModelRow, ...] = ()
         self.extra: tuple[ModelRow, ...] = ()
+        self.slow_hub: threading.Event | None = None
+        """Set to let the hub answer with exact facts; None: no hub."""
+        self.hub_fails = False
 
     def known_model(self, model: str, revision: str | None) -> ModelMetadata | None:
         return self.load_model(model, revision) if model in PARAMS_B else None
 
     def load_model(self, model: str, revision: str | None, progress: Progress | None = None) -> ModelMetadata:
+        if self.slow_hub is not None and progress is not None:
+            self.slow_hub.wait(5)
+            if self.hub_fails:
+                raise ModelUnavailableError(f"{model}: the hub answers with status 503; try again.")
         if model not in PARAMS_B:
             raise ModelUnavailableError(f"{model} is in no place that this test knows; choose another.")
         config = {
@@ -105,6 +113,9 @@ class FakeEngine:
         if model.endswith("FP8-dynamic") or "FP8" in model:
             config["quantization_config"] = {"quant_method": "fp8"}
         return metadata_from_config(config, model=model, source="catalogue", revision=revision)
+
+    def knows_better(self, metadata: ModelMetadata) -> bool:
+        return self.slow_hub is not None
 
     def search_models(self, text: str) -> Sequence[ModelRow]:
         words = text.lower().replace("/", " ").split()

@@ -267,6 +267,11 @@ def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) ->
             f"GPU {silent[0].index} does not tell its memory: the catalogue's figure is used, and what other "
             "programs hold there is not known; look with `nvidia-smi`."
         )
+    if metadata.gated and metadata.source != "path" and not any(map(_tells_gated, metadata.warnings)):
+        warnings.append(
+            "The model is gated: accept its terms on its page of the hub, and give an HF_TOKEN of that account "
+            "to whoever starts vLLM."
+        )
     if metadata.needs_remote_code:
         warnings.append(
             "The model brings its own Python code: vLLM runs it only with --trust-remote-code; read it first."
@@ -283,6 +288,11 @@ def _taken_of_mixed(gpus: Sequence[GPUInfo], config: VLLMConfig, replicas: int) 
     kinds = Counter(gpu.label for gpu in taken)
     names = " and ".join(f"{number} x {name}" for name, number in kinds.items())
     return (f"Of these GPUs {names} will serve; choose them alone to plan with all of their memory.",)
+
+
+def _tells_gated(warning: str) -> bool:
+    """Whether the hub has said so already, with the page to go to."""
+    return "is gated" in warning
 
 
 def _slo_warnings(request: PlanRequest, speed: PerfEstimate | None) -> tuple[str, ...]:

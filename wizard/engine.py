@@ -64,6 +64,10 @@ class Engine(Protocol):
         """Facts of a model, wherever they are. Slow; GivenUpError once `progress` is cancelled."""
         ...
 
+    def knows_better(self, metadata: ModelMetadata) -> bool:
+        """Whether `load_model` may tell more than these facts: the catalogue's, while the hub may be asked."""
+        ...
+
     def search_models(self, text: str) -> Sequence[ModelRow]:
         """Models on this disk and in the catalogue whose name matches. Quick."""
         ...
@@ -126,19 +130,32 @@ class Planner:
         self.offline = offline
         self._version: str | None = None
         self._siblings: dict[str, Mapping[str, ModelMetadata]] = {}
+        self._read: dict[tuple[str, str | None], ModelMetadata] = {}
+        """What the hub has told in this run."""
 
     def known_model(self, model: str, revision: str | None) -> ModelMetadata | None:
         from wizard.models import catalogue, local
         from wizard.models.load import looks_like_path
 
+        if (model, revision) in self._read:
+            return self._read[model, revision]
         if revision is not None or looks_like_path(model) or local.cached_snapshot(model) is not None:
             return None
         return catalogue.load(model)
 
     def load_model(self, model: str, revision: str | None, progress: Progress) -> ModelMetadata:
         from wizard.models.load import load
+        from wizard.models.stored import stored_bytes
 
-        return load(model, revision=revision, offline=self.offline, traffic=progress)
+        metadata = load(model, revision=revision, offline=self.offline, traffic=progress)
+        if metadata.checkpoint is not None:
+            stored_bytes(metadata.checkpoint, 2)  # a hundred thousand tensors are added up here, not at a key
+        if metadata.source == "hub":
+            self._read[model, revision] = metadata
+        return metadata
+
+    def knows_better(self, metadata: ModelMetadata) -> bool:
+        return metadata.source == "catalogue" and not self._forbidden
 
     def search_models(self, text: str) -> Sequence[ModelRow]:
         from wizard.models.load import looks_like_path

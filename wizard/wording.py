@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -42,9 +43,8 @@ def machine_words(gpus: tuple[GPUInfo, ...], nodes: int) -> str:
     """`2 × H100 SXM5 80GB`, and how many machines of that."""
     if not gpus:
         return "no GPU"
-    smallest = min(gpus, key=lambda gpu: gpu.memory_total_bytes)
-    name = printable(smallest.catalogue_name or smallest.name, 60)
-    words = f"{len(gpus)} × {name}"
+    kinds = Counter(printable(gpu.label, 60) for gpu in gpus)
+    words = " + ".join(f"{number} × {name}" for name, number in kinds.items())
     return f"{nodes} machines of {words}" if nodes > 1 else words
 
 

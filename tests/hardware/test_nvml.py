@@ -177,6 +177,48 @@ def test_an_old_driver_without_the_second_memory_query(detect_with: Detect) -> N
     assert card["memory_used_bytes"] < 10 * MIB
 
 
+HOST = "MemTotal: 2113400000 kB\nMemAvailable: 2000000000 kB\n"
+
+
+def silent(code: int) -> dict[str, object]:
+    """Facts of a card that declines both memory queries."""
+    return {f"fails nvmlDeviceGetMemoryInfo{version}": code for version in ("", "_v2")}
+
+
+@pytest.mark.parametrize("code", [3, 999])
+def test_a_discrete_card_without_memory_figures_never_gets_the_machines(
+    detect_with: Detect, root: Path, code: int
+) -> None:
+    (root / "proc/meminfo").write_text(HOST)
+    machine = detect_with(HEAD + "gpus 1\n" + h100(0, **silent(code)))
+    (card,) = machine["gpus"]
+    assert card["unified_memory"] is False
+    assert card["memory_total_bytes"] / GIB == pytest.approx(79.19, abs=0.01)
+    assert card["estimated_total"] is True
+    assert any("does not tell its memory" in warning for warning in machine["warnings"])
+
+
+def test_a_card_that_is_lost_at_the_memory_query_is_left_out(detect_with: Detect, root: Path) -> None:
+    (root / "proc/meminfo").write_text(HOST)
+    machine = detect_with(HEAD + "gpus 2\n" + h100(0) + h100(1, **silent(15)))
+    assert [card["index"] for card in machine["gpus"]] == [0]
+    assert any("GPU 1" in warning and "lost" in warning for warning in machine["warnings"])
+
+
+def test_an_unheard_of_card_without_memory_figures_is_left_out(detect_with: Detect, root: Path) -> None:
+    (root / "proc/meminfo").write_text(HOST)
+    machine = detect_with(HEAD + "gpus 2\n" + h100(0) + gpu(1, "NVIDIA Tomorrow 1", 65536, **silent(3)))
+    assert [card["index"] for card in machine["gpus"]] == [0]
+    assert any("left out" in warning for warning in machine["warnings"])
+
+
+def test_an_unlisted_jetson_shares_the_system_memory(detect_with: Detect, root: Path) -> None:
+    (root / "proc/meminfo").write_text("MemTotal: 16000000 kB\nMemAvailable: 12000000 kB\n")
+    machine = detect_with(HEAD + "gpus 1\n" + gpu(0, "NVIDIA Orin NX", 0, **silent(3)))
+    assert machine["gpus"][0]["unified_memory"] is True
+    assert machine["gpus"][0]["memory_total_bytes"] == 16000000 * 1024
+
+
 def test_an_unheard_of_card_is_planned_by_rule(detect_with: Detect) -> None:
     (card,) = detect_with(
         HEAD + "gpus 1\n" + gpu(0, "NVIDIA Tomorrow 1", 65536, **{"fails nvmlDeviceGetMemoryInfo_v2": 13})
@@ -263,3 +305,9 @@ def test_cuda_visible_devices(detect_with: Detect, value: str, indices: list[int
 def test_different_cards_are_named(detect_with: Detect) -> None:
     machine = detect_with(HEAD + "gpus 2\np2p all 5\nancestor all 50\n" + h100(0) + rtx3090(1))
     assert any("GPUs differ" in warning and "RTX 3090" in warning for warning in machine["warnings"])
+
+
+def test_a_hidden_or_lost_gpu_still_counts_as_the_machines(detect_with: Detect) -> None:
+    lost = h100(1, **{"fails nvmlDeviceGetHandleByIndex_v2": 15})
+    machine = detect_with(HEAD + "gpus 3\n" + h100(0) + lost + h100(2), env={"CUDA_VISIBLE_DEVICES": "2"})
+    assert [(card["index"], card["machine_devices"]) for card in machine["gpus"]] == [(2, 3)]

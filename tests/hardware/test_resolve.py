@@ -50,6 +50,16 @@ def test_fewer_gpus_than_found_takes_the_first() -> None:
     assert [gpu.index for gpu in resolve(gpus=2)] == [0, 1]
 
 
+def test_fewer_gpus_than_found_takes_the_free_and_alike() -> None:
+    busy = replace(MACHINE.gpus[0], memory_used_bytes=9 * GIB)
+    small = replace(
+        MACHINE.gpus[0], index=3, name="NVIDIA L4", memory_total_bytes=22 * GIB, memory_used_bytes=0
+    )
+    machine = Machine(gpus=(busy, *MACHINE.gpus[1:], small))
+    found = resolve_hardware(HardwareInput(gpus=2), detector=lambda: machine)
+    assert [gpu.index for gpu in found] == [1, 2]
+
+
 def test_mine_but_more_of_them() -> None:
     assert len(resolve(gpus=6)) == 6
 

@@ -1,4 +1,4 @@
-"""Where a model's facts come from: the disk first, the catalogue without asking, the hub last; offline never asks."""
+"""Where a model's facts come from: the disk first, then the hub, the catalogue in its place; offline never asks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from wizard.models import facts_cache
 from wizard.models.load import load, load_siblings, siblings_in_time
 from wizard.models.metadata import load_model_metadata
 from wizard.models.search import find
+from wizard.models.traffic import CancelledError, Traffic
 
 
 def in_cache(name: str, files: dict[str, object], commit: str = "a" * 40) -> Path:
@@ -42,9 +43,59 @@ def test_the_hub_cache_comes_before_the_catalogue_and_the_hub(fake_hub: FakeHub)
     assert not fake_hub.seen
 
 
-def test_the_catalogue_asks_nobody(fake_hub: FakeHub) -> None:
-    assert load("Qwen/Qwen3-8B").source == "catalogue"
+def test_offline_the_catalogue_asks_nobody(fake_hub: FakeHub) -> None:
+    assert load("Qwen/Qwen3-8B", offline=True).source == "catalogue"
     assert not fake_hub.seen
+
+
+def test_online_the_hub_is_asked_about_a_catalogue_model_too(fake_hub: FakeHub) -> None:
+    fake_hub.repositories.append(model("Qwen/Qwen3-8B"))
+    metadata = load("Qwen/Qwen3-8B")
+    assert (metadata.source, metadata.hidden_size) == ("hub", 1024)
+    assert metadata.revision is not None
+    assert metadata.checkpoint is not None
+    assert metadata.checkpoint.exact
+    assert metadata.warnings == ()
+
+
+def test_the_catalogue_stands_in_for_a_hub_that_fails_and_says_so(fake_hub: FakeHub) -> None:
+    missing = load("Qwen/Qwen3-8B")
+    assert missing.source == "catalogue"
+    assert "is not on the hub" in missing.warnings[-1]
+    assert "The catalogue's facts are used" in missing.warnings[-1]
+    fake_hub.failing = 503
+    assert "status 503" in load("Qwen/Qwen3-8B").warnings[-1]
+
+
+def test_a_gated_catalogue_model_says_what_to_do(fake_hub: FakeHub) -> None:
+    name = "meta-llama/Llama-3.1-8B-Instruct"
+    fake_hub.repositories.append(model(name, gated="manual"))
+    metadata = load(name)
+    assert (metadata.source, metadata.gated) == ("catalogue", True)
+    assert f"accept its terms at {fake_hub.url}/{name}" in metadata.warnings[-1]
+    assert load(name, offline=True).gated
+    assert not load("Qwen/Qwen3-8B", offline=True).gated
+
+
+def test_a_hub_that_takes_its_time_is_not_waited_for(
+    fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_hub.repositories.append(model("Qwen/Qwen3-8B"))
+    fake_hub.hangs = True
+    monkeypatch.setattr("wizard.models.load.HUB_PATIENCE_S", 0.05)
+    assert "took more than" in load("Qwen/Qwen3-8B").warnings[-1]
+    turned_away = Traffic()
+    turned_away.cancelled.set()
+    with pytest.raises(CancelledError):
+        load("Qwen/Qwen3-8B", traffic=turned_away)
+
+
+def test_a_part_tells_its_whole_what_it_costs(fake_hub: FakeHub) -> None:
+    fake_hub.repositories.append(model("Qwen/Qwen3-8B"))
+    whole = Traffic()
+    load("Qwen/Qwen3-8B", traffic=whole)
+    assert whole.requests == len(fake_hub.seen)
+    assert whole.received_bytes > 0
 
 
 def test_a_revision_of_a_catalogue_model_is_the_hubs(fake_hub: FakeHub) -> None:
@@ -119,7 +170,7 @@ QUANTISED = {**CONFIG, "quantization_config": {"quant_method": "fp8"}}
 
 class TestSiblings:
     def test_the_catalogue_alone_unless_told_otherwise(self, fake_hub: FakeHub) -> None:
-        found = load_siblings(load("Qwen/Qwen3-32B"))
+        found = load_siblings(load("Qwen/Qwen3-32B", offline=True))
         assert found
         assert all(metadata.quantization_config for metadata in found.values())
         assert not fake_hub.seen
@@ -143,7 +194,7 @@ class TestSiblings:
         assert list(siblings_in_time(metadata, offline=False)) == ["a/llama-FP8"]
         fake_hub.seen.clear()
         assert siblings_in_time(metadata, offline=True) == {}
-        siblings_in_time(load("Qwen/Qwen3-32B"), offline=False)
+        siblings_in_time(load("Qwen/Qwen3-32B", offline=True), offline=False)
         assert not fake_hub.seen
 
     def test_a_command_waits_for_seconds_only(

@@ -72,7 +72,15 @@ def test_file_cut_short_is_recognised(model: Path) -> None:
     path = model / "model.safetensors"
     write_safetensors(path, {"a": (64, 64)})
     path.write_bytes(path.read_bytes()[:-100])
-    assert "shorter than its header" in load_directory(model).warnings[0]
+    (risk,) = load_directory(model).load_risks
+    assert "shorter than its header" in risk
+    assert "vLLM would stop" in risk
+
+
+def test_a_missing_shard_stops_vllm_in_a_directory_but_not_in_the_cache(model: Path) -> None:
+    write_safetensors(model / "model-00001-of-00002.safetensors", {"a": (4, 4)})
+    assert "1 of 2 weight files are missing" in load_directory(model).load_risks[0]
+    assert load_directory(model, source="cache").load_risks == ()
 
 
 @pytest.mark.parametrize("body", [b"", b"1234", struct.pack("<Q", 1 << 60), struct.pack("<Q", 4) + b"nope"])
@@ -234,4 +242,12 @@ def test_limits_beside_the_config(model: Path) -> None:
     (model / "generation_config.json").write_text('{"max_new_tokens": 64}')
     metadata = load_directory(model)
     assert metadata.max_position_embeddings == 128
-    assert "64 tokens" in metadata.warnings[0]
+    assert "64 tokens" in metadata.warnings[-1]
+
+
+def test_a_directory_without_weights_is_planned_and_says_so(model: Path) -> None:
+    metadata = load_directory(model)
+    assert "no weights in this directory" in metadata.warnings[0]
+    assert metadata.load_risks == ()
+    (model / "pytorch_model.bin").write_bytes(b"x")
+    assert load_directory(model).warnings == ()

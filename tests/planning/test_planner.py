@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.planning.asking import DEEPSEEK, LLAMA_8B, LLAMA_70B, facts, planned, request, surroundings
@@ -102,6 +104,32 @@ def test_different_cards_are_named() -> None:
     result = plan(request(LLAMA_8B, "L40S", 2), facts(LLAMA_8B), gpus)
     assert any("GeForce RTX 4090" in warning for warning in result.warnings)
     assert result.feasibility.per_gpu.total_bytes == gpus[1].memory_total_bytes
+
+
+def test_those_of_different_cards_that_will_serve_are_named() -> None:
+    small, big = resolve_hardware(HardwareInput(gpu="RTX 3090")) + resolve_hardware(HardwareInput(gpu="H100"))
+    alone = dict.fromkeys(("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"), 1)
+    asked = request(LLAMA_8B, "L40S", 2, hardware=alone)
+    told = plan(asked, facts(LLAMA_8B), [small, big]).warnings
+    assert any("1 x H100 SXM5 80GB will serve" in warning for warning in told)
+
+
+def test_a_gpu_that_tells_no_memory_is_said_in_the_plan() -> None:
+    asked = request(LLAMA_8B, "H100 SXM5 80GB")
+    (card,) = resolve_hardware(asked.hardware)
+    silent = replace(card, index=0, nvml_total_bytes=None)
+    assert any(
+        "does not tell its memory" in warning for warning in plan(asked, facts(LLAMA_8B), [silent]).warnings
+    )
+    told = plan(asked, facts(LLAMA_8B), [replace(card, index=0)]).warnings
+    assert not any("does not tell its memory" in warning for warning in told)
+
+
+def test_a_gated_model_says_who_needs_a_token() -> None:
+    asked = request(LLAMA_8B, "H100 SXM5 80GB")
+    assert any("HF_TOKEN" in warning for warning in planned(asked, fixes=False).warnings)
+    open_model = replace(facts(LLAMA_8B), gated=False)
+    assert planned(asked, open_model, fixes=False).warnings == ()
 
 
 def test_a_version_from_the_future_takes_the_newest_rules_and_says_so() -> None:

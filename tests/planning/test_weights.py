@@ -16,7 +16,7 @@ from wizard.errors import WizardError
 from wizard.models.metadata import Checkpoint, TensorInfo, metadata_from_config
 from wizard.models.tree import active_parameter_count, parameter_count
 from wizard.planning.launch import resolve
-from wizard.planning.weights import rank_weights, stage_ranges
+from wizard.planning.weights import rank_weights, stage_ranges, weight_doubts
 from wizard.schemas.outputs import GIB, MIB, VLLMConfig
 
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": False}
@@ -277,7 +277,7 @@ def test_an_unknown_architecture_is_sized_by_its_headers() -> None:
     assert one.stages[0].param_bytes == metadata.checkpoint.total_bytes
     norms = 3 * 64 * 2
     assert two.stages[0].param_bytes == (metadata.checkpoint.total_bytes - norms) // 2 + norms
-    assert any("not known here" in warning for warning in one.warnings)
+    assert any("not known here" in warning for warning in weight_doubts(launched(metadata)).warnings)
 
 
 def test_an_unknown_architecture_without_headers_is_an_error_in_one_sentence() -> None:
@@ -288,18 +288,27 @@ def test_an_unknown_architecture_without_headers_is_an_error_in_one_sentence() -
 
 def test_an_unknown_dense_decoder_is_read_as_llamas_shape_with_a_warning() -> None:
     plain = {key: value for key, value in UNKNOWN.items() if key != "num_novel_experts"}
-    found = rank_weights(launched(metadata_from_config(plain, model="org/novel", source="path")))
+    launch = launched(metadata_from_config(plain, model="org/novel", source="path"))
+    found = rank_weights(launch)
     assert found.stages[0].param_bytes == 2 * (2 * 128 * 64 + 2 * (4 * 64 * 64 + 3 * 64 * 256 + 2 * 64) + 64)
-    assert any("Llama's shape" in warning for warning in found.warnings)
+    assert any("Llama's shape" in warning for warning in weight_doubts(launch).warnings)
 
 
 def test_a_checkpoint_of_another_size_than_its_config_is_told() -> None:
     shapes = {"model.embed_tokens.weight": (128256, 4096)}
     config = dict(model().config)
     metadata = metadata_from_config(config, model="org/model", source="path", checkpoint=header(shapes))
-    assert any(
-        "The checkpoint holds 0.98 GiB" in warning for warning in rank_weights(launched(metadata)).warnings
+    for tp in (1, 4):
+        doubts = weight_doubts(launched(metadata, tensor_parallel_size=tp))
+        assert "The checkpoint holds 0.98 GiB" in (doubts.disagreement or "")
+        assert doubts.foreign
+
+
+def test_sizes_of_files_without_their_headers_are_no_disagreement() -> None:
+    unread = metadata_from_config(
+        dict(model().config), model="org/model", source="hub", checkpoint=Checkpoint({}, 16 << 30)
     )
+    assert weight_doubts(launched(unread)).disagreement is None
 
 
 def test_parameters_in_all_and_per_token() -> None:

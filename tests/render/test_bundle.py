@@ -94,6 +94,66 @@ def test_the_least_used_gpus_are_taken_where_there_are_more_than_needed() -> Non
     assert device["device_ids"] == ["1", "3"]
 
 
+def devices_of(files: dict[str, str]) -> list[object]:
+    """What serve.sh, docker-run.sh and Compose say about GPUs."""
+    serve = [line for line in files["serve.sh"].splitlines() if "CUDA_" in line and line.startswith("export")]
+    docker = [line.strip(" \\") for line in files["docker-run.sh"].splitlines() if "--gpus" in line]
+    service = load(files["docker-compose.yaml"])["services"]["vllm"]
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    return [serve, docker, device.get("device_ids", device.get("count"))]
+
+
+BY_BUS = "export CUDA_DEVICE_ORDER=PCI_BUS_ID"
+
+
+def test_a_selection_by_the_environment_survives() -> None:
+    gpus = tuple(gpu(index, machine_devices=8) for index in (2, 3))
+    files = render(plan(tensor_parallel_size=2, gpus=gpus), request())
+    assert devices_of(files) == [
+        ["export CUDA_VISIBLE_DEVICES=2,3", BY_BUS],
+        ["--gpus '\"device=2,3\"'"],
+        ["2", "3"],
+    ]
+
+
+def test_a_whole_machine_is_not_restricted() -> None:
+    gpus = tuple(gpu(index, machine_devices=2) for index in range(2))
+    files = render(plan(tensor_parallel_size=2, gpus=gpus), request())
+    assert devices_of(files) == [[], ["--gpus all"], "all"]
+
+
+def test_a_mig_instance_is_named_by_its_uuid() -> None:
+    instance = gpu(0, machine_devices=2, uuid="MIG-bbbb0000-0000", mig_profile="3g.40gb")
+    files = render(plan(gpus=(instance,)), request())
+    assert devices_of(files) == [
+        ["export CUDA_VISIBLE_DEVICES=MIG-bbbb0000-0000"],
+        ["--gpus device=MIG-bbbb0000-0000"],
+        ["MIG-bbbb0000-0000"],
+    ]
+    assert "MIG 3g.40gb" in files["serve.sh"]
+
+
+def test_more_gpus_than_there_are_name_none() -> None:
+    files = render(plan(tensor_parallel_size=2, gpus=(gpu(0, machine_devices=1),) * 2), request())
+    assert devices_of(files)[0] == []
+
+
+def test_unlike_gpus_are_named_and_the_alike_ones_taken() -> None:
+    small, big = {"name": "NVIDIA GeForce RTX 3090", "memory_total_bytes": 23 << 30}, {}
+    gpus = tuple(gpu(index, **kind) for index, kind in enumerate((small, big, big)))
+    files = render(plan(tensor_parallel_size=2, gpus=gpus), request())
+    assert "CUDA_VISIBLE_DEVICES=1,2" in files["serve.sh"]
+    assert "2 x NVIDIA H100 80GB HBM3" in files["serve.sh"]
+    all_of_them = render(plan(pipeline_parallel_size=3, gpus=gpus), request())["serve.sh"]
+    assert "1 x NVIDIA GeForce RTX 3090 + 2 x NVIDIA H100 80GB HBM3" in all_of_them
+
+
+def test_a_beginning_of_a_uuid_is_written_whole() -> None:
+    asked = request().with_value("hardware.device_ids", ("GPU-1f",))
+    files = render(plan(gpus=(gpu(1, uuid="GPU-1fab-00", machine_devices=2),)), asked)
+    assert devices_of(files)[2] == ["GPU-1fab-00"]
+
+
 def test_gpus_chosen_by_the_user_are_used() -> None:
     asked = request().with_value("hardware.device_ids", ("GPU-1f", "GPU-2e"))
     files = render(plan(tensor_parallel_size=2), asked)

@@ -5,6 +5,7 @@ Its arithmetic is only shaped like vLLM's; every figure on a screenshot of it is
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -83,11 +84,18 @@ class FakeEngine:
         self.disk_is_full = False
         self.hub: tuple[ModelRow, ...] = ()
         self.extra: tuple[ModelRow, ...] = ()
+        self.slow_hub: threading.Event | None = None
+        """Set to let the hub answer with exact facts; None: no hub."""
+        self.hub_fails = False
 
     def known_model(self, model: str, revision: str | None) -> ModelMetadata | None:
         return self.load_model(model, revision) if model in PARAMS_B else None
 
     def load_model(self, model: str, revision: str | None, progress: Progress | None = None) -> ModelMetadata:
+        if self.slow_hub is not None and progress is not None:
+            self.slow_hub.wait(5)
+            if self.hub_fails:
+                raise ModelUnavailableError(f"{model}: the hub answers with status 503; try again.")
         if model not in PARAMS_B:
             raise ModelUnavailableError(f"{model} is in no place that this test knows; choose another.")
         config = {
@@ -105,6 +113,9 @@ class FakeEngine:
         if model.endswith("FP8-dynamic") or "FP8" in model:
             config["quantization_config"] = {"quant_method": "fp8"}
         return metadata_from_config(config, model=model, source="catalogue", revision=revision)
+
+    def knows_better(self, metadata: ModelMetadata) -> bool:
+        return self.slow_hub is not None
 
     def search_models(self, text: str) -> Sequence[ModelRow]:
         words = text.lower().replace("/", " ").split()
@@ -132,18 +143,17 @@ class FakeEngine:
 
     def machine(self, hardware: HardwareInput, detected: Machine) -> Sequence[GPUInfo]:
         if hardware.gpu == "auto":
-            gpus = [
-                gpu
-                for gpu in detected.gpus
-                if hardware.device_ids is None or str(gpu.index) in hardware.device_ids
-            ]
+            named = hardware.device_ids
+            gpus = [gpu for gpu in detected.gpus if named is None or gpu.device_id in named]
+            if named is None and gpus and gpus[0].mig_profile:
+                gpus = gpus[:1]
             if not gpus:
                 raise HardwareError(detected.why_none or "No GPU is selected; tick at least one.")
         else:
-            named = [card for card in CARDS if card.name == hardware.gpu]
-            if not named:
+            cards = [card for card in CARDS if card.name == hardware.gpu]
+            if not cards:
                 raise HardwareError(f'No GPU "{hardware.gpu}" in the catalogue.')
-            gpus = named * (hardware.gpus or 1)
+            gpus = cards * (hardware.gpus or 1)
         if hardware.vram_gb is not None:
             gpus = [replace(gpu, memory_total_bytes=int(hardware.vram_gb * GIB)) for gpu in gpus]
         if hardware.used_gib is not None:

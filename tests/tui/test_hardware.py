@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.tui.fake_engine import FakeEngine, two_h100
+from tests.tui.fake_engine import CARDS, FakeEngine, two_h100
 from tests.tui.screen import opened, settled, text
+from wizard.hardware.detect import Machine
 
 
 async def test_without_a_driver_one_sentence_and_the_what_if_machine() -> None:
@@ -84,3 +87,26 @@ async def test_back_to_this_machine_takes_its_gpus_again() -> None:
         await settled(app, pilot)
         assert app.request.hardware.gpu == "auto"
         assert "on 2 ×" in text(app)
+
+
+def sliced_h100() -> Machine:
+    """One card cut in two."""
+    small, big = (
+        replace(CARDS[0], index=0, uuid=f"MIG-{letter * 4}-0000", mig_profile=profile)
+        for letter, profile in (("a", "1g.10gb"), ("b", "3g.40gb"))
+    )
+    return Machine(gpus=(small, big), vendor="nvidia", driver="580.95.05", cuda="13.0")
+
+
+async def test_mig_instances_of_one_card_are_told_apart_and_serve_alone() -> None:
+    async with opened(FakeEngine(sliced_h100())) as (app, pilot):
+        await pilot.press("2", "tab", "down", "space")
+        await settled(app, pilot)
+        assert app.request.hardware.device_ids == ("MIG-bbbb-0000",)
+        shown = text(app)
+        assert "[ ] 0 1g.10gb MIG-aaa" in shown
+        assert "[x] 0 3g.40gb MIG-bbb" in shown
+        assert "on 1 × H100 SXM5 80GB MIG 3g.40gb" in shown
+        await pilot.press("up", "space")
+        await settled(app, pilot)
+        assert app.request.hardware.device_ids == ("MIG-aaaa-0000",)

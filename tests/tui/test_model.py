@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
 from tests.tui.fake_engine import FakeEngine
-from tests.tui.screen import lines, opened, settled, text
+from tests.tui.screen import UNICODE, lines, opened, settled, text
 from wizard.engine import ModelRow
 from wizard.schemas.inputs import ModelInput, PlanRequest
+from wizard.tui.app import WizardApp
 
 
 async def test_typing_searches_and_every_row_carries_its_verdict() -> None:
@@ -134,3 +136,32 @@ async def test_a_directory_is_found_by_typing_its_path(tmp_path: Path) -> None:
         await settled(app, pilot)
         assert box.value == f"{tmp_path}/"  # type: ignore[attr-defined]
         assert app.frame.step_name == "model"
+
+
+async def test_the_catalogue_answers_at_once_and_the_hub_takes_over() -> None:
+    engine = FakeEngine()
+    engine.slow_hub = threading.Event()
+    app = WizardApp(engine, environment=UNICODE)
+    async with app.run_test(size=(80, 24)) as pilot:
+        while app.facts.machine is None:
+            await pilot.pause()
+        first = app.facts.metadata
+        assert first is not None
+        await pilot.press("escape")  # a look that only refines is nothing to give up
+        assert app.request.model.model == first.model
+        engine.slow_hub.set()
+        await settled(app, pilot)
+        assert app.facts.metadata is not None
+        assert app.facts.metadata is not first
+        assert "Fits" in text(app)
+
+
+async def test_a_hub_that_fails_leaves_the_catalogues_plan() -> None:
+    engine = FakeEngine()
+    engine.slow_hub = threading.Event()
+    engine.slow_hub.set()
+    engine.hub_fails = True
+    async with opened(engine) as (app, _):
+        assert app.facts.metadata is not None
+        assert not app.facts.trouble
+        assert "Fits" in text(app)

@@ -76,7 +76,7 @@ def read(
         kept.append(card)
     if not gpus:
         raise NoDevicesError(NO_ANSWER)
-    return Reading(tuple(gpus), _links(kept), kept[0].driver, rocm, tuple(warnings))
+    return Reading(tuple(gpus), _links(kept), kept[0].driver, rocm, tuple(warnings), devices=len(cards))
 
 
 def _gpu(card: Card, rocm: str | None) -> GPUInfo | None:

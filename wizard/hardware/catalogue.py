@@ -240,10 +240,13 @@ def get_gpu_by_name(name: str) -> GPUInfo:
 
 
 def match_reported(reported: str, total_bytes: int | None = None) -> CatalogueGPU | None:
-    """The row of a device by the name that its driver reports, by memory where several sizes share the name."""
+    """The row of a device by the name that its driver reports, by memory where several sizes share the name.
+
+    Without its memory the smallest is meant, so that nobody plans with what may not be there.
+    """
     hits = _reported_as(reported)
     if not hits:
         return None
     if total_bytes is None:
-        return hits[0]
+        return min(hits, key=lambda gpu: gpu.memory_total_bytes)
     return min(hits, key=lambda gpu: abs((gpu.nvml_total_bytes or gpu.memory_total_bytes) - total_bytes))

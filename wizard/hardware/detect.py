@@ -9,7 +9,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from wizard.dataclass import dataclass
+from wizard.dataclass import dataclass, replace
 from wizard.hardware import accelerators, nvml, topology, visible
 from wizard.hardware.catalogue import Vendor, get_gpu_by_name
 from wizard.hardware.readings import NoDevicesError, Reading
@@ -121,7 +121,8 @@ def detect(
 
 def _machine(vendor: Vendor, reading: Reading, env: Mapping[str, str]) -> Machine:
     chosen = visible.select(reading.gpus, vendor, env)
-    kept = tuple(reading.gpus[position] for position in chosen.positions)
+    devices = reading.devices or len(reading.gpus)
+    kept = tuple(replace(reading.gpus[position], machine_devices=devices) for position in chosen.positions)
     whole = topology.read(reading.links)
     warnings = list(reading.warnings)
     if chosen.warning is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from wizard.text import printable
 
 CATALOGUE_TOLERANCE = 0.03
 """NVML totals of one card differ by less between drivers (V100 32510 and 32768 MiB); more is another card."""
+
+SOC = re.compile(r"\b(?:GB10|Thor|Orin|Xavier|Tegra|nvgpu)\b")
+"""Names of GPUs on one chip with the processor (DGX Spark, Jetson), also of sizes that the catalogue lacks."""
 
 WHAT_IF = "or plan for another machine with --gpu NAME."
 
@@ -65,16 +69,14 @@ def _read(nvml: Any, root: Path) -> Reading:
     for index in range(count):
         handle = ask(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
         if handle is None:
-            warnings.append(
-                f"GPU {index} does not answer (lost from the bus?) and is left out; check `dmesg | grep -i xid`."
-            )
+            warnings.append(_lost(f"GPU {index}"))
             continue
         gpu, told = _gpu(nvml, handle, index, around, driver, cuda, root)
-        if told is not None:
+        slices = None if gpu is None else instances(nvml, handle)
+        if told is not None and not slices:
             warnings.append(told)
         if gpu is None:
             continue
-        slices = instances(nvml, handle)
         if slices is None:
             gpus.append(gpu)
             handles.append(handle)
@@ -91,7 +93,14 @@ def _read(nvml: Any, root: Path) -> Reading:
         raise NoDevicesError(
             warnings[0] if warnings else f"The NVIDIA driver finds no GPU; check `nvidia-smi -L`, {WHAT_IF}"
         )
-    return Reading(tuple(gpus), _links(nvml, handles), driver, cuda, tuple(warnings))
+    left_out = count - len({gpu.index for gpu in gpus})
+    return Reading(
+        tuple(gpus), _links(nvml, handles), driver, cuda, tuple(warnings), devices=len(gpus) + left_out
+    )
+
+
+def _lost(gpu: str) -> str:
+    return f"{gpu} does not answer (lost from the bus?) and is left out; check `dmesg | grep -i xid`."
 
 
 def _cuda_version(number: int | None) -> str | None:
@@ -108,10 +117,12 @@ class _Memory:
     unified: bool
 
 
-def _memory(nvml: Any, handle: Any, row: CatalogueGPU | None, around: Host) -> _Memory | None:
-    """CUDA's total and what others hold; `None` where neither NVML nor /proc tells.
+def _memory(nvml: Any, handle: Any, name: str, row: CatalogueGPU | None, around: Host) -> _Memory | None:
+    """CUDA's total and what others hold; `None` where nobody tells.
 
     `used` of the first version of the query contains what the driver reserves, of the second it does not.
+    A GPU that shares the system's memory has no figure of its own, /proc has; of any other that declines to
+    answer the catalogue knows the size, and nobody what others hold.
     """
     info = ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle, getattr(nvml, "nvmlMemory_v2", None))
     reserved = getattr(info, "reserved", None)
@@ -119,11 +130,13 @@ def _memory(nvml: Any, handle: Any, row: CatalogueGPU | None, around: Host) -> _
         info = ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
         reserved = None
     if info is None or not info.total:
-        if around.memory_total_bytes is None:
+        if _shares_system_memory(name, row) and around.memory_total_bytes is not None:
+            available = around.memory_available_bytes
+            used = 0 if available is None else around.memory_total_bytes - available
+            return _Memory(around.memory_total_bytes, used, None, estimated=False, unified=True)
+        if row is None:
             return None
-        available = around.memory_available_bytes
-        used = 0 if available is None else around.memory_total_bytes - available
-        return _Memory(around.memory_total_bytes, used, None, estimated=False, unified=True)
+        return _Memory(row.memory_total_bytes, 0, None, estimated=True, unified=row.unified_memory)
     if reserved:
         total = cuda_total.from_reserved(info.total, reserved, wsl=around.wsl)
         return _Memory(total, min(info.used, total), info.total, estimated=False, unified=False)
@@ -132,6 +145,10 @@ def _memory(nvml: Any, handle: Any, row: CatalogueGPU | None, around: Host) -> _
     else:
         total, estimated = cuda_total.from_nvml_total(info.total, wsl=around.wsl), True
     return _Memory(total, max(total - info.free, 0), info.total, estimated, unified=False)
+
+
+def _shares_system_memory(name: str, row: CatalogueGPU | None) -> bool:
+    return row.unified_memory if row is not None else SOC.search(name) is not None
 
 
 def _contradicts(row: CatalogueGPU, nvml_total_bytes: int) -> bool:
@@ -144,13 +161,25 @@ def _gpu(
     nvml: Any, handle: Any, index: int, around: Host, driver: str | None, cuda: str | None, root: Path
 ) -> tuple[GPUInfo | None, str | None]:
     name = printable(ask(nvml, nvml.nvmlDeviceGetName, handle) or f"NVIDIA GPU {index}")
-    raw = ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
-    row = match_reported(name, raw.total if raw is not None else None)
-    memory = _memory(nvml, handle, row, around)
+    try:
+        raw_bytes = nvml.nvmlDeviceGetMemoryInfo(handle).total
+    except nvml.NVMLError_GpuIsLost:
+        return None, _lost(f"GPU {index} ({name})")
+    except nvml.NVMLError:
+        raw_bytes = None
+    row = match_reported(name, raw_bytes or None)
+    memory = _memory(nvml, handle, name, row, around)
     if memory is None:
         return None, f"GPU {index} ({name}) does not tell its memory and is left out; plan with --gpu NAME."
     told = None
-    if row is not None and memory.nvml_total_bytes is not None and _contradicts(row, memory.nvml_total_bytes):
+    if memory.nvml_total_bytes is None and memory.estimated:
+        told = (
+            f"GPU {index} ({name}) does not tell its memory: the {memory.total_bytes / GIB:.1f} GiB of the "
+            "catalogue are taken, and what others hold is not known; check `nvidia-smi`."
+        )
+    elif (
+        row is not None and memory.nvml_total_bytes is not None and _contradicts(row, memory.nvml_total_bytes)
+    ):
         told = (
             f"GPU {index} ({name}) has {memory.nvml_total_bytes / GIB:.1f} GiB by NVML where {row.name} "
             f"should have {(row.nvml_total_bytes or 0) / GIB:.1f}; NVML is believed."

@@ -20,3 +20,5 @@ class Reading:
     driver: str | None = None
     cuda: str | None = None
     warnings: tuple[str, ...] = ()
+    devices: int | None = None
+    """All that the library lists, those left out of `gpus` too; None: as many as `gpus`."""

@@ -97,7 +97,7 @@ def _chosen(found: Sequence[GPUInfo], hardware: HardwareInput) -> list[int]:
         for entry in hardware.device_ids:
             position = visible.position_of(found, entry.strip())
             if position is None:
-                listed = ", ".join(str(gpu.index) for gpu in found)
+                listed = ", ".join(gpu.device_id or str(gpu.index) for gpu in found)
                 raise HardwareError(
                     f'There is no GPU "{printable(entry, 60)}" on this machine; it has {listed}: choose from these.'
                 )
@@ -118,7 +118,10 @@ def _chosen(found: Sequence[GPUInfo], hardware: HardwareInput) -> list[int]:
             )
         # "use mine, but more of them": the last one stands in for those that aren't there
         return positions + [positions[-1]] * (wanted - len(positions))
-    return positions[:wanted]
+    if hardware.device_ids is not None:
+        return positions[:wanted]
+    best = topology.best_subset([found[position] for position in positions], wanted)
+    return [positions[at] for at in best]
 
 
 def _overridden(gpu: GPUInfo, hardware: HardwareInput) -> GPUInfo:

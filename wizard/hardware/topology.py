@@ -73,6 +73,25 @@ def subset(topology: Topology, positions: Sequence[int]) -> Topology:
     return read(rows)
 
 
+def best_subset(gpus: Sequence[GPUInfo], count: int) -> tuple[int, ...]:
+    """Positions of `count` GPUs to take of more, in their order: alike where enough are, then the most free.
+
+    vLLM splits evenly, so one smaller or fuller GPU costs all of them. What drivers and displays hold
+    (less than 1 GiB) decides nothing, so that neighbours stay together. Of fewer than `count` all are taken.
+    """
+    kinds: dict[tuple[str, float], list[int]] = {}
+    for position, gpu in enumerate(gpus):
+        kinds.setdefault((gpu.name, round(gpu.memory_total_bytes / GIB, 1)), []).append(position)
+    enough = [kind for kind in kinds.values() if len(kind) >= count] or [list(range(len(gpus)))]
+
+    def free(position: int) -> int:
+        return gpus[position].memory_total_bytes - gpus[position].memory_used_bytes // GIB * GIB
+
+    taken = [sorted(kind, key=lambda position: (-free(position), position))[:count] for kind in enough]
+    best = max(taken, key=lambda kind: min(map(free, kind), default=0))
+    return tuple(sorted(best))
+
+
 def smallest(gpus: Sequence[GPUInfo]) -> tuple[GPUInfo, str | None]:
     """The GPU that decides what fits (least memory left), and a warning where the GPUs differ.
 
@@ -86,5 +105,6 @@ def smallest(gpus: Sequence[GPUInfo]) -> tuple[GPUInfo, str | None]:
     names = ", ".join(f"{name} ({total:g} GiB)" for name, total in sorted(kinds))
     return least, (
         f"The GPUs differ: {names}. vLLM splits evenly, so the plan is made for the smallest, {least.name}; "
-        "set CUDA_DEVICE_ORDER=PCI_BUS_ID, else CUDA may number them otherwise than nvidia-smi."
+        "set CUDA_DEVICE_ORDER=PCI_BUS_ID (the exported files do), else CUDA may number them otherwise than "
+        "nvidia-smi."
     )

@@ -1,4 +1,7 @@
-"""Which devices CUDA_VISIBLE_DEVICES (ROCm: HIP_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES) leaves, in its order.
+"""Which devices CUDA_VISIBLE_DEVICES (ROCm: ROCR_VISIBLE_DEVICES, HIP_VISIBLE_DEVICES) leaves, in its order.
+
+ROCm filters twice: ROCR_VISIBLE_DEVICES hides GPUs from the runtime, and HIP_VISIBLE_DEVICES (else
+CUDA_VISIBLE_DEVICES) counts within what is left (ROCm docs, conceptual/gpu-isolation).
 
 CUDA's rules (CUDA C++ Programming Guide, environment variables): a comma list of indices, `GPU-` UUIDs (a
 prefix will do) and `MIG-` UUIDs; what follows the first invalid entry is ignored; an empty value hides all.
@@ -8,15 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from wizard.dataclass import dataclass
+from wizard.dataclass import dataclass, replace
 from wizard.schemas.outputs import GPUInfo
 from wizard.text import printable
 
-VARIABLES = {
-    "nvidia": ("CUDA_VISIBLE_DEVICES",),
-    "amd": ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
+FILTERS = {
+    "nvidia": (("CUDA_VISIBLE_DEVICES",),),
+    "amd": (("ROCR_VISIBLE_DEVICES",), ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")),
 }
-"""In the order in which the runtimes prefer them."""
+"""One after the other; of each the first variable that is set counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +32,20 @@ class Selection:
 
 def select(gpus: Sequence[GPUInfo], vendor: str, env: Mapping[str, str]) -> Selection:
     """The devices that a CUDA or HIP program started here would see."""
-    for variable in VARIABLES.get(vendor, ()):
-        if variable in env:
-            return _listed(gpus, variable, env[variable])
-    return Selection(tuple(range(len(gpus))))
+    left = Selection(tuple(range(len(gpus))))
+    for variables in FILTERS.get(vendor, ()):
+        variable = next((name for name in variables if name in env), None)
+        if variable is None:
+            continue
+        within = [gpus[position] for position in left.positions]
+        if len(within) < len(gpus):
+            within = [replace(gpu, index=number) for number, gpu in enumerate(within)]
+        chosen = _listed(within, variable, env[variable])
+        told = " ".join(filter(None, (left.warning, chosen.warning))) or None
+        left = Selection(tuple(left.positions[position] for position in chosen.positions), told)
+        if not left.positions:
+            break
+    return left
 
 
 def _listed(gpus: Sequence[GPUInfo], variable: str, value: str) -> Selection:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from wizard.data import read_text
-from wizard.dataclass import dataclass, field
+from wizard.dataclass import dataclass, field, replace
 from wizard.models.found import FoundModel
 from wizard.models.metadata import ModelMetadata, metadata_from_config
 
@@ -53,12 +53,19 @@ class CatalogueModel:
     def source(self) -> str:
         return str(self.entry["source"])
 
+    @property
+    def gated(self) -> bool:
+        """Whether the hub asks to accept terms first: all of Meta's own models, and Google's Gemma 1 to 3."""
+        publisher = self.id.split("/")[0]
+        return publisher == "meta-llama" or (publisher == "google" and self.license == "gemma")
+
     def row(self) -> FoundModel:
         """The model as a search result."""
         return FoundModel(
             self.id,
             "catalogue",
             params=self.params,
+            gated=self.gated,
             base=self.base,
             license=self.license,
             dtype=self.dtype,
@@ -103,6 +110,7 @@ def load(model: str) -> ModelMetadata | None:
     if found is None:
         return None
     entry = found.entry
-    return metadata_from_config(
+    metadata = metadata_from_config(
         entry["config"], model=found.id, source="catalogue", hf_quant_config=entry.get("hf_quant_config")
     )
+    return replace(metadata, gated=found.gated, license=found.license)

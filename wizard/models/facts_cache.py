@@ -19,7 +19,7 @@ from wizard.models.metadata import Checkpoint, ModelMetadata, Source, TensorInfo
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT = 2
+FORMAT = 3
 
 FRESH_S = 24 * 3600.0
 """How long a branch is believed to point at the same commit."""
@@ -51,6 +51,8 @@ class RepositoryFacts:
     license: str | None = None
     gated: bool = False
     warnings: tuple[str, ...] = ()
+    load_risks: tuple[str, ...] = ()
+    """What means that vLLM would stop while it loads the weights."""
     complete: bool = True
     """False where weight files are missing."""
     whole: bool = True
@@ -74,6 +76,7 @@ class RepositoryFacts:
             license=self.license,
             gated=self.gated,
             warnings=[*self.warnings, *warnings],
+            load_risks=self.load_risks,
         )
 
 
@@ -120,6 +123,7 @@ def load_commit(place: Place, commit: str, *, whole: bool = True) -> RepositoryF
                 **{name: value for name, value in document.items() if name != "format"},
                 "names": tuple(document["names"]),
                 "warnings": tuple(document["warnings"]),
+                "load_risks": tuple(document["load_risks"]),
                 "tensors": {
                     name: TensorInfo(dtype, tuple(shape), nbytes)
                     for name, (dtype, shape, nbytes) in document["tensors"].items()

@@ -209,9 +209,10 @@ def _read_files(connection: Connection, listing: _Listing, *, whole: bool) -> Re
     files = {**files, **_small_files(connection, listing, extra)}
     warnings = _renamed(connection.asked.model, listing.model)
     missing = repository.missing_shards(names)
+    risks: tuple[str, ...] = ()
     if missing:
-        warnings.append(
-            f"{len(missing)} weight files are missing on the hub (first: {missing[0]}): the upload is not finished."
+        risks = (
+            f"{len(missing)} weight files are missing on the hub (first: {missing[0]}): the upload is not finished.",
         )
     facts = RepositoryFacts(
         commit=listing.commit,
@@ -220,6 +221,7 @@ def _read_files(connection: Connection, listing: _Listing, *, whole: bool) -> Re
         license=listing.license,
         gated=listing.gated,
         warnings=tuple(warnings),
+        load_risks=risks,
         complete=not missing,
         whole=whole,
         weights_bytes=_total(listing.sizes, weights),
@@ -236,8 +238,8 @@ def _with_headers(
     except OverBudgetError:
         return facts
     except ConfigError as error:
-        said = f"{error} Sizes come from the architecture."
-        return replace(facts, weights_bytes=None, warnings=(*facts.warnings, said))
+        said = f"vLLM would stop while it loads the weights: {error} Sizes come from the architecture."
+        return replace(facts, weights_bytes=None, load_risks=(*facts.load_risks, said))
     except (UnreachableError, UnreadableError) as error:
         said = f"{error} Its headers will be read next time; sizes come from the architecture."
         return replace(facts, whole=False, warnings=(*facts.warnings, said))

@@ -9,7 +9,7 @@ from wizard.errors import ConfigError
 from wizard.models.hub_connection import Connection
 from wizard.models.hub_errors import in_words
 from wizard.models.metadata import TensorInfo
-from wizard.models.tensor_headers import LENGTH_BYTES, header_length, parse_header
+from wizard.models.tensor_headers import LENGTH_BYTES, ON_HUB, header_length, parse_header
 from wizard.models.traffic import in_threads
 
 BUDGET_BYTES = 18 << 20
@@ -43,17 +43,17 @@ class _Reader:
     def read(self, name: str) -> dict[str, TensorInfo]:
         """The tensors of one file, with one request where the guess holds and two where it doesn't."""
         start = self._bytes(name, 0, self.guess)
-        length = header_length(start, name)
+        length = header_length(start, name, ON_HUB)
         end = LENGTH_BYTES + length
         if len(start) < end:
             start += self._bytes(name, len(start), end - len(start))
         if len(start) < end:
-            raise ConfigError(f"{name} ends within its header on the hub.")
+            raise ConfigError(f"{name} ends within its header; {ON_HUB}.")
         if self._done == 0:
             self._expect(end)
         with self._lock:
             self._done += 1
-        return parse_header(start[LENGTH_BYTES:end], name)
+        return parse_header(start[LENGTH_BYTES:end], name, ON_HUB)
 
     def _expect(self, end: int) -> None:
         """Learns from the first header; raises OverBudgetError where the others would cost too much."""

@@ -1,4 +1,8 @@
-"""Finds a model's facts: a directory, the hub cache, what was read of the hub before, the catalogue, the hub."""
+"""Finds a model's facts: a directory, the hub cache, what was read of the hub before, the hub, the catalogue.
+
+The hub knows more than the catalogue (exact bytes, the commit, who may have the model), so the catalogue
+speaks only where the hub may not be asked, or fails.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from wizard.dataclass import replace
 from wizard.errors import ConfigError, ModelUnavailableError
 from wizard.models import catalogue, hub_settings
 from wizard.models.metadata import ModelMetadata, short
@@ -15,6 +20,9 @@ if TYPE_CHECKING:
 
 MOST_HUB_SIBLINGS = 6
 """Quantised forms on the hub whose facts are read for one model, most downloaded first."""
+
+HUB_PATIENCE_S = 20.0
+"""For a model that the catalogue knows too; the headers of the largest take 3 s on a good line."""
 
 SIBLINGS_PATIENCE_S = 8.0
 """A listing and six small look-ups take about a second on a good line."""
@@ -44,15 +52,29 @@ def load(
             return local.load_snapshot(model, snapshot)
     offline_by = "--offline" if offline else "HF_HUB_OFFLINE" if hub_settings.forbidden() else None
     known = read_before(model, revision, stale=offline_by is not None)
-    if known is None and revision is None:
-        known = catalogue.load(model)
     if known is not None:
         return known
+    fallback = catalogue.load(model) if revision is None else None
     if offline_by is not None:
-        raise ModelUnavailableError(_unknown_offline(model, revision, offline_by))
+        if fallback is None:
+            raise ModelUnavailableError(_unknown_offline(model, revision, offline_by))
+        return fallback
     from wizard.models import hub  # the hub client takes 180 ms to import
+    from wizard.models.traffic import CancelledError, within
 
-    return hub.fetch(model, revision=revision, traffic=traffic)
+    if fallback is None:
+        return hub.fetch(model, revision=revision, traffic=traffic)
+    try:
+        with within(HUB_PATIENCE_S, traffic) as part:
+            return hub.fetch(model, traffic=part)
+    except ModelUnavailableError as error:
+        why = str(error)
+    except CancelledError:
+        if traffic is not None:
+            traffic.check()
+        why = f"{short(model, 80)}: the hub took more than {HUB_PATIENCE_S:.0f} s."
+    said = f"{why} The catalogue's facts are used meanwhile, sized by the architecture."
+    return replace(fallback, warnings=(*fallback.warnings, said))
 
 
 def read_before(model: str, revision: str | None = None, *, stale: bool = False) -> ModelMetadata | None:
@@ -99,20 +121,13 @@ def siblings_in_time(metadata: ModelMetadata, *, offline: bool) -> Mapping[str, 
     known = load_siblings(metadata)
     if offline or (known and metadata.source != "hub"):
         return known
-    import threading
+    from wizard.models.traffic import CancelledError, within
 
-    from wizard.models.traffic import CancelledError, Traffic
-
-    traffic = Traffic()
-    patience = threading.Timer(SIBLINGS_PATIENCE_S, traffic.cancelled.set)
-    patience.daemon = True
-    patience.start()
     try:
-        return load_siblings(metadata, offline=False, traffic=traffic)
+        with within(SIBLINGS_PATIENCE_S, None) as traffic:
+            return load_siblings(metadata, offline=False, traffic=traffic)
     except CancelledError:
         return known
-    finally:
-        patience.cancel()
 
 
 def _unknown_offline(model: str, revision: str | None, forbids: str) -> str:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from wizard.dataclass import replace
+from wizard.dataclass import dataclass, replace
 from wizard.errors import ConfigError, ModelUnavailableError
 from wizard.models import repository
 from wizard.models.hub_settings import cache_folder
@@ -64,11 +64,20 @@ def read_safetensors_header(path: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
-def read_checkpoint(directory: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
-    """What the safetensors files of a directory hold, and warnings about unfinished downloads.
+@dataclass(frozen=True, slots=True)
+class StoredWeights:
+    """What the safetensors files of a directory hold."""
 
-    None where there are no safetensors files.
-    """
+    checkpoint: Checkpoint | None
+    """None where no file can be read."""
+    missing: str | None = None
+    """A sentence about files that are not there."""
+    broken: tuple[str, ...] = ()
+    """Sentences about files that can't be loaded."""
+
+
+def read_checkpoint(directory: Path) -> StoredWeights:
+    """Reads the headers of a directory's weights."""
     names = _names(directory)
     wanted = repository.weight_files(names)
     missing = set(repository.missing_shards(names))
@@ -77,24 +86,28 @@ def read_checkpoint(directory: Path) -> tuple[Checkpoint | None, tuple[str, ...]
         named = set(repository.indexed_files(read_json(index)))
         missing = named - set(names)
         wanted = sorted(named & set(names)) or ([] if missing else wanted)
-    warnings: list[str] = []
+    gap = None
     if missing:
-        warnings.append(
+        gap = (
             f"{len(missing)} of {len(missing) + len(wanted)} weight files are missing (first: {min(missing)}); "
             "the sizes come from the architecture until the download is finished."
         )
     tensors: dict[str, TensorInfo] = {}
-    broken = False
+    broken: list[str] = []
     for name in wanted:
         try:
             tensors.update(read_safetensors_header(directory / name))
         except ConfigError as error:
-            broken = True
-            warnings.append(str(error))
-    if not tensors:
-        return None, tuple(warnings)
+            broken.append(f"vLLM would stop while it loads the weights: {error}")
     total = sum(tensor.nbytes for tensor in tensors.values())
-    return Checkpoint(tensors, total, complete=not missing and not broken), tuple(warnings)
+    complete = not missing and not broken
+    return StoredWeights(
+        Checkpoint(tensors, total, complete) if tensors else None, gap, tuple(broken[:MOST_SENTENCES])
+    )
+
+
+MOST_SENTENCES = 3
+"""About broken files: whoever has more downloads them all again."""
 
 
 def load_directory(
@@ -110,15 +123,18 @@ def load_directory(
         raise ModelUnavailableError(reason)
     if repository.needs_tokenizer(files) and repository.TOKENIZER in names:
         files[repository.TOKENIZER] = read_json(directory / repository.TOKENIZER)
-    checkpoint, warnings = read_checkpoint(directory)
+    weights = read_checkpoint(directory)
+    gap = (weights.missing,) if weights.missing else ()
+    fetched = source == "cache"  # what a snapshot lacks vLLM fetches; of a directory it loads what is there
     return repository.metadata_from_files(
         files,
         names,
         model=model or str(directory),
         source=source,
         revision=revision,
-        checkpoint=checkpoint,
-        warnings=warnings,
+        checkpoint=weights.checkpoint,
+        warnings=gap if fetched else (),
+        load_risks=weights.broken if fetched else (*gap, *weights.broken),
     )
 
 

@@ -46,14 +46,20 @@ class TensorInfo:
     nbytes: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Checkpoint:
     """What is stored, read from safetensors headers alone."""
 
     tensors: Mapping[str, TensorInfo]
+    """Empty where only the sizes of the files are known."""
     total_bytes: int
     complete: bool = True
     """False where files named by the index are missing (an unfinished download)."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether every tensor of the model is known."""
+        return self.complete and bool(self.tensors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +101,8 @@ class ModelMetadata:
     params_override: int | None = None
     """The parameter count that the user gave instead of the config's."""
     warnings: tuple[str, ...] = field(default=())
+    load_risks: tuple[str, ...] = ()
+    """Those of `warnings` that mean that vLLM would stop while it loads the weights."""
     text_type: str = ""
     """`model_type` of the decoder's section."""
     tokenizer_config: Mapping[str, Any] | None = None

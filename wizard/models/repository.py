@@ -156,8 +156,12 @@ def metadata_from_files(
     license: str | None = None,
     gated: bool = False,
     warnings: Sequence[str] = (),
+    load_risks: Sequence[str] = (),
 ) -> ModelMetadata:
-    """Facts of a model whose small files have been read. Raises ConfigError in one sentence."""
+    """Facts of a model whose small files have been read. Raises ConfigError in one sentence.
+
+    `load_risks` are warnings that mean that vLLM would stop while it loads the weights.
+    """
     config = files.get(CONFIG)
     if PARAMS in files and is_mistral_format(names):
         config = config_from_params(files[PARAMS], config or {})
@@ -176,8 +180,19 @@ def metadata_from_files(
     )
     if checkpoint is not None and metadata.quantization_config is None and not _names_dtype(metadata):
         metadata = replace(metadata, dtype=stored_dtype(checkpoint.tensors.values()) or metadata.dtype)
-    said = [*metadata.warnings, *warnings, *_answer_limit(files.get(GENERATION))]
-    return replace(metadata, license=license, gated=gated, warnings=tuple(said))
+    said = [*metadata.warnings, *warnings, *load_risks, *_answer_limit(files.get(GENERATION))]
+    if not has_weights(names) and source in NO_WEIGHTS:
+        said.insert(0, NO_WEIGHTS[source])
+    return replace(metadata, license=license, gated=gated, warnings=tuple(said), load_risks=tuple(load_risks))
+
+
+NO_WEIGHTS: Mapping[Source, str] = {
+    "path": "There are no weights in this directory yet: it is planned from its config, and until they are there "
+    'vLLM stops with "Cannot find any model weights".',
+    "hub": "This model has no weights on the hub: it is planned from its config, and vLLM would stop with "
+    '"Cannot find any model weights"; choose another one to serve.',
+}
+"""A cached snapshot says it in its own words: vLLM fetches what it lacks."""
 
 
 def _names_dtype(metadata: ModelMetadata) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from weakref import WeakKeyDictionary
 
 from wizard.dataclass import replace
 from wizard.models.facts import Facts
@@ -111,12 +112,21 @@ def _blocks(kinds: Mapping[str, Mapping[int, Counter[Tensor]]]) -> Iterator[Bloc
             yield Block(prefix + "{}", tuple(indices), modules)
 
 
+_totals: WeakKeyDictionary[Checkpoint, Counter[str]] = WeakKeyDictionary()
+
+
 def stored_bytes(checkpoint: Checkpoint, dtype_bytes: int) -> int:
-    """Bytes of all tensors but the draft's, floating ones in the model's dtype."""
-    total = 0
-    for name, info in checkpoint.tensors.items():
-        if DRAFTS.search(name):
-            continue
-        wide = 4 if info.dtype == "F32" else 2
-        total += info.nbytes * dtype_bytes // wide if DTYPES.get(info.dtype) == "" else info.nbytes
-    return total
+    """Bytes of all tensors but the draft's, floating ones in the model's dtype.
+
+    The tensors of a checkpoint, a hundred thousand in the largest, are added up once.
+    """
+    totals = _totals.get(checkpoint)
+    if totals is None:
+        totals = _totals[checkpoint] = Counter()
+        for name, info in checkpoint.tensors.items():
+            if not DRAFTS.search(name):
+                totals[info.dtype] += info.nbytes
+    return sum(
+        size * dtype_bytes // (4 if dtype == "F32" else 2) if DTYPES.get(dtype) == "" else size
+        for dtype, size in totals.items()
+    )

@@ -44,26 +44,32 @@ ITEM_BITS = {
 PLAIN_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
-def header_length(start: bytes, name: str) -> int:
+ON_DISK = "finish or repeat its download"
+ON_HUB = "it is broken on the hub: try another --revision, or tell its authors"
+"""What to do about an unusable file."""
+
+
+def header_length(start: bytes, name: str, advice: str = ON_DISK) -> int:
     """Length of the header that begins after the first 8 bytes of a file. Raises ConfigError."""
     if len(start) < LENGTH_BYTES:
-        raise ConfigError(f"{name} is truncated; finish or repeat its download.")
+        raise ConfigError(f"{name} is truncated; {advice}.")
     length: int = struct.unpack_from("<Q", start)[0]
     if not 2 <= length <= LARGEST_HEADER_BYTES:
-        raise ConfigError(f"{name} is not a safetensors file; download it again.")
+        raise ConfigError(f"{name} is not a safetensors file; {advice}.")
     return length
 
 
-def parse_header(header: bytes, name: str) -> dict[str, TensorInfo]:
+def parse_header(header: bytes, name: str, advice: str = ON_DISK) -> dict[str, TensorInfo]:
     """Tensors of a safetensors JSON header (without its 8 length bytes).
 
-    Raises ConfigError where the header is malformed or its sizes disagree with its shapes.
+    Raises ConfigError, with `advice` as the next step, where the header is malformed or its sizes disagree
+    with its shapes.
     """
     try:
         entries = json.loads(header)
         return {key: _tensor(entry) for key, entry in entries.items() if key != "__metadata__"}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{name} has a malformed safetensors header; download it again.") from error
+        raise ConfigError(f"{name} has a malformed safetensors header; {advice}.") from error
 
 
 def _tensor(entry: Mapping[str, Any]) -> TensorInfo:

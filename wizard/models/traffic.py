@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
@@ -33,12 +34,16 @@ class Traffic:
     """What was read last."""
     report: Callable[[Traffic], None] | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
+    parent: Traffic | None = None
+    """Of which this is a part: it is told everything, and its end is this one's too."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def receive(self, size: int) -> None:
         """Counts bytes that came over the network."""
         with self._lock:
             self.received_bytes += size
+        if self.parent is not None:
+            self.parent.receive(size)
 
     def request(self, doing: str) -> None:
         """Counts a request that is about to be sent."""
@@ -46,26 +51,47 @@ class Traffic:
         with self._lock:
             self.requests += 1
             self.doing = doing
+        if self.parent is not None:
+            self.parent.request(doing)
 
     def redirected(self, times: int) -> None:
         """Counts the requests that an answer has cost besides its own."""
         with self._lock:
             self.requests += times
+        if self.parent is not None:
+            self.parent.redirected(times)
 
     def tell(self) -> None:
         """Tells whoever watches."""
         if self.report is not None:
             self.report(self)
+        if self.parent is not None:
+            self.parent.tell()
 
     def check(self) -> None:
         """Raises CancelledError once the user has turned away."""
         if self.cancelled.is_set():
             raise CancelledError
+        if self.parent is not None:
+            self.parent.check()
 
     def pause(self, seconds: float) -> None:
         """Waits before another try; a cancelled wait ends at once."""
         if self.cancelled.wait(seconds):
             raise CancelledError
+
+
+@contextmanager
+def within(seconds: float, parent: Traffic | None) -> Iterator[Traffic]:
+    """A part of `parent` that is cancelled when the time is up; the block then sees CancelledError."""
+    part = Traffic(parent=parent)
+    alarm = threading.Timer(seconds, part.cancelled.set)
+    alarm.daemon = True
+    alarm.start()
+    try:
+        yield part
+    finally:
+        alarm.cancel()
 
 
 @dataclass(frozen=True, slots=True)

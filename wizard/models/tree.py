@@ -77,7 +77,7 @@ def _plain_decoder(metadata: ModelMetadata) -> bool:
 def _describe(metadata: ModelMetadata) -> ModuleTree:
     known = traits_of(_architecture(metadata), *_decoder(metadata)) is not None
     checkpoint = metadata.checkpoint
-    if not known and checkpoint is not None and checkpoint.complete:
+    if not known and checkpoint is not None and checkpoint.exact:
         return stored_tree(metadata, checkpoint)
     traits = traits_for(metadata)
     facts = Facts(metadata.text, traits.defaults)

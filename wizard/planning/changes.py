@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wizard.hardware.topology import best_subset
 from wizard.schemas.inputs import HardwareInput, Interconnect, PlanRequest
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
 
@@ -46,7 +47,9 @@ def changed_gpus(
     if name := values.get("hardware.gpu"):
         chosen = [machine for machine in machines if machine.name == name][:1] or chosen
     count = values.get("hardware.gpus") or len(chosen)
-    return [*chosen, *[chosen[-1]] * (count - len(chosen))][:count]
+    if count < len(chosen):
+        return [chosen[position] for position in best_subset(chosen, count)]
+    return [*chosen, *[chosen[-1]] * (count - len(chosen))]
 
 
 def machine_changes(hardware: HardwareInput, gpu: str, count: int, nodes: int = 1) -> Changes:

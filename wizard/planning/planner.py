@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from wizard.dataclass import dataclass, field, replace
 from wizard.errors import WizardError
+from wizard.hardware.topology import best_subset
 from wizard.models.cache_layers import cache_model
 from wizard.models.metadata import ModelMetadata
 from wizard.models.tree import parameter_count
 from wizard.planning.changes import Changes
+from wizard.planning.doubts import doubted, weight_warnings, with_doubts
 from wizard.planning.fixes import Outcome, command_fixes, plan_fixes
 from wizard.planning.gates import Refusal
-from wizard.planning.launch import quantization_method, resolve
+from wizard.planning.launch import Launch, quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
 from wizard.planning.perf import estimate_performance
 from wizard.planning.recommend import Choice, choose
 from wizard.planning.search import alternatives
 from wizard.planning.situation import Situation, nvlink_present, situation
+from wizard.planning.weights import weight_doubts
 from wizard.schemas.inputs import (
     HardwareInput,
     Interconnect,
@@ -83,16 +87,22 @@ def _planned(
             raise
         return _refused_flags(request, metadata, gpus, chosen, error), None
     choice = choose(of)
+    launch = of.launch(choice.config)
     result = Plan(
         vllm_version=chosen,
-        model=summarise(metadata),
+        model=_summary(launch),
         nodes=request.hardware.nodes,
         gpus=tuple(gpus),
         config=choice.config,
-        feasibility=choice.report,
+        feasibility=doubted(choice.report, launch),
         performance=choice.performance,
         replicas=choice.layout.replicas,
-        warnings=(*_warnings(metadata, gpus, chosen), *_slo_warnings(of.request, choice.performance)),
+        warnings=(
+            *_warnings(metadata, gpus, chosen),
+            *weight_warnings(choice.report, launch),
+            *_taken_of_mixed(gpus, choice.config, choice.layout.replicas),
+            *_slo_warnings(of.request, choice.performance),
+        ),
     )
     return result, (of, choice)
 
@@ -106,10 +116,13 @@ def _with_others(
     of, choice = chosen
     before = Outcome(choice.config, choice.report, choice.layout.replicas)
     others = (surroundings.siblings, surroundings.machines)
-    return replace(
-        result,
-        fixes=plan_fixes(request, of, before, *others),
-        alternatives=alternatives(request, of, choice, *others),
+    return with_doubts(
+        replace(
+            result,
+            fixes=plan_fixes(request, of, before, *others),
+            alternatives=alternatives(request, of, choice, *others),
+        ),
+        of.launch(choice.config),
     )
 
 
@@ -133,15 +146,18 @@ def check(
     )
     nvlink = nvlink_present(request, gpus)
     feasibility = evaluate(config, metadata, gpus, version=chosen, workload=workload, nvlink=nvlink)
+    launch = resolve(
+        config, metadata, decisive_gpu(gpus), version=chosen, nvlink=nvlink, gpus_per_node=len(gpus)
+    )
     result = Plan(
         vllm_version=chosen,
-        model=summarise(metadata),
+        model=_summary(launch),
         nodes=request.hardware.nodes,
         gpus=tuple(gpus),
         config=config,
-        feasibility=feasibility,
+        feasibility=doubted(feasibility, launch),
         performance=_performance(config, feasibility, metadata, gpus, request, chosen),
-        warnings=_warnings(metadata, gpus, chosen),
+        warnings=(*_warnings(metadata, gpus, chosen), *weight_warnings(feasibility, launch)),
     )
     fixes = command_fixes(
         config,
@@ -154,7 +170,7 @@ def check(
         version=chosen,
         workload=workload,
     )
-    return replace(result, fixes=fixes)
+    return with_doubts(replace(result, fixes=fixes), launch)
 
 
 def run_plan(
@@ -200,8 +216,14 @@ def summarise(metadata: ModelMetadata) -> ModelSummary:
         max_position_embeddings=metadata.max_position_embeddings,
         quantization=quantization_method(metadata.quantization_config),
         dtype=metadata.dtype,
-        weights_exact=metadata.checkpoint is not None and metadata.checkpoint.complete,
+        weights_exact=metadata.checkpoint is not None and metadata.checkpoint.exact,
     )
+
+
+def _summary(launch: Launch) -> ModelSummary:
+    """The model, its sizes called exact only where headers and config agree."""
+    summary = summarise(launch.metadata)
+    return replace(summary, weights_exact=False) if weight_doubts(launch).disagreement else summary
 
 
 def attention_kind(metadata: ModelMetadata) -> str:
@@ -244,7 +266,7 @@ def _performance(
 
 
 def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) -> tuple[str, ...]:
-    warnings = list(metadata.warnings)
+    warnings = [warning for warning in metadata.warnings if warning not in metadata.load_risks]
     if not rules(version).known:
         warnings.append(
             f"vLLM {version} is newer than any version known here; the rules of {NEWEST_KNOWN} are used."
@@ -252,11 +274,40 @@ def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) ->
     if len({gpu.name for gpu in gpus}) > 1:
         smallest = min(gpus, key=lambda gpu: gpu.memory_total_bytes)
         warnings.append(f"The GPUs differ; the plan is made for the smallest, {smallest.name}.")
+    silent = [
+        gpu for gpu in gpus if gpu.index is not None and gpu.vendor == "nvidia" and not gpu.nvml_total_bytes
+    ]
+    if any(not gpu.unified_memory for gpu in silent):
+        warnings.append(
+            f"GPU {silent[0].index} does not tell its memory: the catalogue's figure is used, and what other "
+            "programs hold there is not known; look with `nvidia-smi`."
+        )
+    if metadata.gated and metadata.source != "path" and not any(map(_tells_gated, metadata.warnings)):
+        warnings.append(
+            "The model is gated: accept its terms on its page of the hub, and give an HF_TOKEN of that account "
+            "to whoever starts vLLM."
+        )
     if metadata.needs_remote_code:
         warnings.append(
             "The model brings its own Python code: vLLM runs it only with --trust-remote-code; read it first."
         )
     return tuple(warnings)
+
+
+def _taken_of_mixed(gpus: Sequence[GPUInfo], config: VLLMConfig, replicas: int) -> tuple[str, ...]:
+    """Which of unlike GPUs serve, where not all of them do."""
+    needed = -(-config.world_size // config.nnodes) * replicas
+    if needed >= len(gpus) or len({gpu.name for gpu in gpus}) == 1:
+        return ()
+    taken = [gpus[position] for position in best_subset(gpus, needed)]
+    kinds = Counter(gpu.label for gpu in taken)
+    names = " and ".join(f"{number} x {name}" for name, number in kinds.items())
+    return (f"Of these GPUs {names} will serve; choose them alone to plan with all of their memory.",)
+
+
+def _tells_gated(warning: str) -> bool:
+    """Whether the hub has said so already, with the page to go to."""
+    return "is gated" in warning
 
 
 def _slo_warnings(request: PlanRequest, speed: PerfEstimate | None) -> tuple[str, ...]:
@@ -307,5 +358,5 @@ def _refused_flags(
         feasibility=refused_report(launch, Refusal("invalid_config", str(error))),
         performance=None,
         fixes=(fix,) if choice.report.verdict != "wont_start" else (),
-        warnings=_warnings(metadata, gpus, version),
+        warnings=(*_warnings(metadata, gpus, version), *metadata.load_risks),
     )

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
 from wizard.dataclass import dataclass, replace
-from wizard.models.metadata import ModelMetadata
+from wizard.errors import ConfigError
+from wizard.models.metadata import Checkpoint, ModelMetadata
 from wizard.models.modules import (
     Module,
     ModuleTree,
@@ -21,17 +22,21 @@ from wizard.models.modules import (
 from wizard.models.mtp import draft_blocks
 from wizard.models.schemes import Group, SchemedModel, grouped, schemed_model
 from wizard.models.stored import stored_bytes
+from wizard.models.tree import module_tree
 from wizard.planning.launch import Launch
 from wizard.planning.lora import lora_elements
 from wizard.planning.sharding import Layout, Size, Sizer
 from wizard.planning.vision import is_multimodal, takes_items
-from wizard.schemas.outputs import GIB
+from wizard.schemas.outputs import GIB, MIB
 
 SWIZZLED_SCALES_FREED = (0, 25)
 """Since when Triton's MXFP4 experts drop the scales of the checkpoint (fused_moe/oracle/mxfp4.py)."""
 
 DISAGREEMENT = 0.05
 """Share by which a checkpoint may differ from its config: padding, repeated heads and unused tensors stay below."""
+
+FOREIGN = 2.0
+"""A checkpoint so many times larger or smaller than its config says is no checkpoint of that model."""
 
 CACHE_SIZE = 256
 """Rank layouts remembered per model; a planner tries a few dozen."""
@@ -67,7 +72,6 @@ class RankWeights:
     """Of one layer: what a repacking kernel may hold twice while loading."""
     refusals: tuple[str, ...]
     """vLLM's messages where it would not build this model so; empty where it would."""
-    warnings: tuple[str, ...]
 
     @property
     def stage_bytes(self) -> tuple[int, ...]:
@@ -172,16 +176,42 @@ def _compute(model: SchemedModel, layout: Layout, launch: Launch) -> RankWeights
         lora_bytes=_lora_bytes(model, sizer, launch),
         largest_layer_bytes=_largest_layer(sized),
         refusals=tuple(dict.fromkeys(refusals)),
-        warnings=(*model.tree.warnings, *_disagreement(model, layout, launch)),
     )
 
 
-def _disagreement(model: SchemedModel, layout: Layout, launch: Launch) -> Iterator[str]:
-    """A warning where the checkpoint's size isn't that of the model its config describes."""
-    checkpoint = launch.metadata.checkpoint
-    if checkpoint is None or not checkpoint.complete or launch.online_quantization:
-        return
-    whole = Sizer(replace(layout, tp=1, pp=1, expert_tp=1, ep=1), model.quantization, [])
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """What makes the weights' size less than certain."""
+
+    warnings: tuple[str, ...] = ()
+    disagreement: str | None = None
+    """The checkpoint's size isn't that of the model its config describes; one sentence."""
+    foreign: bool = False
+    """It is so far off that the weights are another model's."""
+
+
+_doubts: WeakKeyDictionary[ModelMetadata, dict[Layout, Doubts]] = WeakKeyDictionary()
+
+
+def weight_doubts(launch: Launch) -> Doubts:
+    """Doubts about the weights of a model, remembered per model: the layout doesn't change them."""
+    warnings, checkpoint = module_tree(launch.metadata).warnings, launch.metadata.checkpoint
+    if checkpoint is None or not checkpoint.exact or launch.online_quantization:
+        return Doubts(warnings)
+    layout = replace(_layout(launch), tp=1, pp=1, expert_tp=1, ep=1)
+    remembered = _doubts.setdefault(launch.metadata, {})
+    if layout not in remembered:
+        try:
+            model = schemed_model(launch.metadata, None)
+        except ConfigError:  # a method that vLLM doesn't load, which the verdict says
+            return Doubts(warnings)
+        remembered[layout] = _compared(model, checkpoint, layout, launch.dtype_bytes)
+    return remembered[layout]
+
+
+def _compared(model: SchemedModel, checkpoint: Checkpoint, layout: Layout, dtype_bytes: int) -> Doubts:
+    """The stored size against that of the model which the config describes."""
+    whole = Sizer(layout, model.quantization, [])
     described = sum(
         len(group.indices) * sum(whole.size(group.module, group.scheme).params.values())
         for group in (
@@ -193,12 +223,17 @@ def _disagreement(model: SchemedModel, layout: Layout, launch: Launch) -> Iterat
             *model.encoder_everywhere,
         )
     )
-    stored = stored_bytes(checkpoint, launch.dtype_bytes)
-    if abs(stored - described) > DISAGREEMENT * max(stored, 1):
-        yield (
-            f"The checkpoint holds {stored / GIB:.2f} GiB, but its config describes a model of "
-            f"{described / GIB:.2f} GiB; the weights may be off by as much."
-        )
+    stored = stored_bytes(checkpoint, dtype_bytes)
+    if abs(stored - described) <= DISAGREEMENT * max(stored, 1):
+        return Doubts(model.tree.warnings)
+    foreign = not 1 / FOREIGN < stored / max(described, 1) < FOREIGN
+    then = "vLLM may stop while it loads them" if foreign else "the weights may be off by as much"
+    said = f"The checkpoint holds {_size(stored)}, but its config describes a model of {_size(described)}; {then}."
+    return Doubts(model.tree.warnings, said, foreign)
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / GIB:.2f} GiB" if size_bytes > GIB // 100 else f"{size_bytes / MIB:.1f} MiB"
 
 
 def _draft_bytes(model: SchemedModel, sizer: Sizer, launch: Launch) -> int:

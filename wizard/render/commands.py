@@ -135,6 +135,8 @@ def exports(deployment: Deployment) -> list[str]:
     lines: list[str] = []
     if deployment.device_ids and deployment.replicas == 1:
         devices = ",".join(deployment.device_ids)
+        if deployment.devices_variable == "HIP_VISIBLE_DEVICES":
+            lines.append("unset ROCR_VISIBLE_DEVICES  # HIP would count within it")
         lines.append(f"export {deployment.devices_variable}={shell_word(devices)}")
     lines += [f"export {name}={shell_word(value)}" for name, value in deployment.environment]
     return [*lines, ""] if lines else []

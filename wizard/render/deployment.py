@@ -7,9 +7,11 @@ another working directory.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from wizard.dataclass import dataclass
+from wizard.hardware.topology import best_subset
 from wizard.planning.launch import is_pooling
 from wizard.render.arguments import ServeArguments, serve_arguments
 from wizard.render.draft import Argument
@@ -18,7 +20,7 @@ from wizard.render.families import FamilyFlags, family_flags
 from wizard.render.images import Image, vllm_image
 from wizard.render.paths import expanded
 from wizard.schemas.inputs import PlanRequest
-from wizard.schemas.outputs import GIB, Plan, VLLMConfig
+from wizard.schemas.outputs import GIB, GPUInfo, Plan, VLLMConfig
 from wizard.vllm.versions import parse_version
 
 DEFAULT_PORT = 8000
@@ -98,6 +100,11 @@ class Deployment:
         ready: tuple[tuple[str, str], ...] = ()
         if self.start_seconds > READY_TIMEOUT_DEFAULT and parse_version(self.version) >= READY_TIMEOUT_SINCE:
             ready = (("VLLM_ENGINE_READY_TIMEOUT_S", str(self.start_seconds)),)
+        indices = self.device_ids or ("0",) * (self.replicas > 1)
+        nvidia = self.plan.gpus[0].vendor != "amd"
+        if nvidia and any(device.isdecimal() for device in indices):
+            # CUDA numbers the fastest first otherwise, nvidia-smi and docker by their place on the bus
+            ready = (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), *ready)
         return (*self.command.environment, *ready)
 
     @property
@@ -197,14 +204,30 @@ def local_directory(model: str) -> str:
 
 
 def chosen_devices(plan: Plan, request: PlanRequest, needed: int) -> tuple[str, ...]:
-    """The GPUs to use, when the choice matters: those asked for, else the least used of the detected ones."""
-    if request.hardware.device_ids:
-        return request.hardware.device_ids[:needed]
-    indices = [gpu.index for gpu in plan.gpus]
-    if None in indices or needed >= len(plan.gpus):
+    """The GPUs to use, when the choice matters: where the machine has others, or the user named them.
+
+    A selection by CUDA_VISIBLE_DEVICES counts too: whoever starts the files has it no more. MIG instances
+    are always named. None are where the plan asks for more than are there, or for a what-if machine.
+    """
+    typed = request.hardware.device_ids or ()
+    if any(gpu.device_id is None for gpu in plan.gpus):
+        return typed[:needed]
+    taken = [plan.gpus[position] for position in best_subset(plan.gpus, needed)]
+    names = tuple(_device_name(gpu, typed) for gpu in taken)
+    if len(taken) < needed or len(set(names)) < len(names):
         return ()
-    free_first = sorted(plan.gpus, key=lambda gpu: gpu.memory_used_bytes)[:needed]
-    return tuple(str(index) for index in sorted(gpu.index for gpu in free_first if gpu.index is not None))
+    every = taken[0].machine_devices or len(plan.gpus)
+    whole = len(names) >= every and not any(gpu.mig_profile for gpu in taken)
+    return () if whole and not typed else names
+
+
+def _device_name(gpu: GPUInfo, typed: Sequence[str]) -> str:
+    """The GPU's whole UUID where the user chose it by one (docker takes no beginning of it), else its id."""
+    uuid = (gpu.uuid or "").casefold()
+    by_uuid = any(
+        uuid.startswith(entry.strip().casefold()) for entry in typed if not entry.strip().isdecimal()
+    )
+    return (gpu.uuid if by_uuid else gpu.device_id) or ""
 
 
 def url_host(host: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+from wizard.hardware.topology import best_subset
 from wizard.render.deployment import Deployment
 from wizard.render.escaping import comment
 from wizard.text import count, gib, plural, printable
@@ -48,8 +51,12 @@ def header_lines(deployment: Deployment, title: str, *more: str) -> list[str]:
 
 def machine(deployment: Deployment) -> str:
     """`2 x NVIDIA H100 80GB HBM3`, with nodes and replicas where there are several."""
-    gpu = deployment.plan.gpus[0]
-    text = f"{deployment.gpus_per_node} x {printable(gpu.catalogue_name or gpu.name)}"
+    gpus, count = deployment.plan.gpus, deployment.gpus_per_node * deployment.replicas
+    taken = [gpus[position] for position in best_subset(gpus, min(count, len(gpus)))]
+    kinds = Counter(printable(gpu.label) for gpu in taken)
+    if len(kinds) == 1:
+        kinds[next(iter(kinds))] = deployment.gpus_per_node
+    text = " + ".join(f"{number} x {name}" for name, number in kinds.items())
     if deployment.nodes > 1:
         text += f" on each of {deployment.nodes} nodes"
     if deployment.replicas > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from wizard.schemas.outputs import FeasibilityReport, PerfEstimate, Plan
@@ -17,11 +18,10 @@ def render_report(plan: Plan) -> str:
 
 def _lines(plan: Plan) -> Iterator[str]:
     model, feasibility = plan.model, plan.feasibility
-    gpu = plan.gpus[0]
-    number = len(plan.gpus) * plan.nodes
     nodes = f" on {plural(plan.nodes, 'node')}" if plan.nodes > 1 else ""
-    card = printable(gpu.catalogue_name or gpu.name)
-    yield f"{printable(model.id)} · {number} x {card}{nodes} · vLLM {plan.vllm_version}"
+    kinds = Counter(printable(gpu.label) for gpu in plan.gpus)
+    cards = " + ".join(f"{number * plan.nodes} x {name}" for name, number in kinds.items())
+    yield f"{printable(model.id)} · {cards}{nodes} · vLLM {plan.vllm_version}"
     stored = model.quantization or model.dtype
     yield (
         f"{params(model.params)} parameters · {stored} · {model.attention} · "

@@ -144,6 +144,8 @@ class GPUInfo:
     tdp_w: float | None = None
     usd_per_hour: float | None = None
     arch: str | None = None
+    machine_devices: int | None = None
+    """Devices that the driver lists on this GPU's machine, whether they may be used or not."""
 
     @property
     def device_id(self) -> str | None:
@@ -151,6 +153,14 @@ class GPUInfo:
         if self.mig_profile is not None and self.uuid is not None:
             return self.uuid
         return None if self.index is None else str(self.index)
+
+    @property
+    def label(self) -> str:
+        """Its name for people, with the profile and the beginning of the UUID where it is a MIG instance."""
+        name = self.catalogue_name or self.name
+        if self.mig_profile is None:
+            return name
+        return f"{name} MIG {self.mig_profile}" + (f" {self.uuid[:12]}" if self.uuid else "")
 
     @property
     def vram_mib(self) -> int:

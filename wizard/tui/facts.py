@@ -38,6 +38,8 @@ class Facts:
         """Why the machine that was asked for is none."""
         self._doing = ""
         self._progress: Progress | None = None
+        self._finer: Progress | None = None
+        """A look at the hub for a model that the catalogue already knows."""
 
     @property
     def default_card(self) -> str:
@@ -80,16 +82,23 @@ class Facts:
         """Takes the model's facts where they are at hand, else starts reading them."""
         model, revision = request.model.model, request.model.revision
         self.give_up()
+        if self._finer is not None:
+            self._finer.cancelled.set()
+            self._finer = None
         self.metadata, self.trouble, self._doing = None, "", ""
         try:
             self.metadata = self.engine.known_model(model, revision)
         except WizardError as error:
             self.trouble = str(error)
             return
-        if self.metadata is not None:
+        progress = Progress()
+        if self.metadata is None:
+            self._progress = progress
+            progress.report = lambda now: self._tell(model, now)
+        elif self.engine.knows_better(self.metadata):
+            self._finer = progress  # the plan stands meanwhile; the hub's exact facts take its place
+        else:
             return
-        progress = self._progress = Progress()
-        progress.report = lambda now: self._tell(model, now)
         self.app.work(
             "model",
             lambda: self.engine.load_model(model, revision, progress),
@@ -98,11 +107,13 @@ class Facts:
 
     def read(self, metadata: ModelMetadata) -> None:
         """The model's facts are there."""
-        self.metadata, self._progress = metadata, None
+        self.metadata, self._progress, self._finer = metadata, None, None
 
     def failed(self, sentence: str) -> None:
         """The model's facts can't be had."""
-        self.trouble, self._progress = sentence, None
+        if self.metadata is None:
+            self.trouble = sentence
+        self._progress = self._finer = None
 
     def progressed(self, words: str) -> None:
         """How far the reading is."""

@@ -11,6 +11,7 @@ from textual.containers import Vertical
 from textual.widgets import Input
 
 from wizard.answers import AnswerError, parse
+from wizard.hardware.visible import position_of
 from wizard.questions import Choice, Question, question
 from wizard.schemas.outputs import GPUInfo
 from wizard.text import count, gib, printable
@@ -150,11 +151,23 @@ Several machines need a fast network between them; the plan puts one pipeline st
     def _show_detected(self, view: View) -> None:
         rows = self.query_one("#detected", RowList)
         gpus = view.machine.gpus if view.machine else ()
-        ticked = view.request.hardware.device_ids
-        rows.show([Row(str(gpu.index), partial(_detected_row, gpu, ticked)) for gpu in gpus])
+        ticked = self._ticked_devices()
+        rows.show([Row(device(gpu), partial(_detected_row, gpu, device(gpu) in ticked)) for gpu in gpus])
         rows.styles.height = min(max(len(gpus), 1), 8)
         rows.can_focus = bool(gpus)
         self.query_one(MachineFacts).show(view)
+
+    def _ticked_devices(self) -> list[str]:
+        """The devices that the plan may use: those chosen, else what `this machine` comes to."""
+        chosen = self.wizard.request.hardware.device_ids
+        machine = self.wizard.view.machine
+        if machine is None:
+            return []
+        every = [device(gpu) for gpu in machine.gpus]
+        if chosen is not None:
+            named = (position_of(machine.gpus, entry.strip()) for entry in chosen)
+            return [every[position] for position in named if position is not None]
+        return [device(gpu) for gpu in self.wizard.facts.gpus] or every
 
     def _show_cards(self, chosen: str) -> None:
         if not self.cards:
@@ -190,14 +203,20 @@ Several machines need a fast network between them; the plan puts one pipeline st
         machine = self.wizard.view.machine
         if machine is None:
             return
-        every = [str(gpu.index) for gpu in machine.gpus]
-        ticked = list(self.wizard.request.hardware.device_ids or every)
-        ticked.remove(str(event.key)) if event.key in ticked else ticked.append(str(event.key))
+        gpus = {device(gpu): gpu for gpu in machine.gpus}
+        every, name, ticked = list(gpus), str(event.key), self._ticked_devices()
+        if name in ticked:
+            ticked.remove(name)
+        elif any(gpus[each].mig_profile for each in (*ticked, name)):
+            ticked = [name]
+            self.wizard.notice("A MIG instance serves alone: it takes the place of what was ticked.")
+        else:
+            ticked.append(name)
         if not ticked:
             self.wizard.notice("At least one GPU stays ticked.")
             return
         chosen = None if len(ticked) == len(every) else tuple(sorted(ticked, key=every.index))
-        self.wizard.choose_all((("hardware.device_ids", chosen),), "GPUs")
+        self.wizard.choose_all((("hardware.device_ids", chosen), ("hardware.gpus", None)), "GPUs")
 
     @on(Input.Submitted)
     @on(Input.Blurred)
@@ -232,11 +251,15 @@ Several machines need a fast network between them; the plan puts one pipeline st
         return False
 
 
-def _detected_row(gpu: GPUInfo, ticked: Sequence[str] | None, width: int) -> Line:
-    on = ticked is None or str(gpu.index) in ticked
+def device(gpu: GPUInfo) -> str:
+    """What names a GPU of this machine in the request: MIG instances of one card share its index."""
+    return gpu.device_id or gpu.uuid or str(gpu.index)
+
+
+def _detected_row(gpu: GPUInfo, on: bool, width: int) -> Line:
     used = f"{gib(gpu.memory_used_bytes)} taken" if gpu.memory_used_bytes else "free"
     tail = f"{gib(gpu.memory_total_bytes):>6} GiB {used:>11}"
-    name = printable(gpu.catalogue_name or gpu.name, 100)
+    name = printable(f"{gpu.mig_profile} {gpu.uuid or ''}" if gpu.mig_profile else gpu.label, 100)
     room = width - 6 - len(tail)
     return (
         Span("[x] " if on else "[ ] ", "accent" if on else "rail"),

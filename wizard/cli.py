@@ -340,13 +340,18 @@ def _check(options: argparse.Namespace) -> int:
     needed = -(-config.world_size // config.nnodes)
     if options.serve and answers.get("hardware.gpu", "auto") != "auto":
         answers.setdefault("hardware.gpus", needed)
+    nodes_given = "hardware.nodes" in answers
     answers.setdefault("hardware.nodes", config.nnodes)
     request = _build(answers)
     metadata = load_model_metadata(config.model, revision=config.revision, offline=options.offline)
+    gpus = resolve_hardware(request.hardware)
+    if config.distributed_executor_backend == "ray" and not nodes_given:
+        cluster = -(-config.world_size // len(gpus))  # Ray finds GPUs on as many nodes as it needs
+        request = request.with_value("hardware.nodes", cluster)
     plan = check(
         config,
         metadata,
-        resolve_hardware(request.hardware),
+        gpus,
         version=version,
         hardware=request.hardware,
         workload=request.workload if workload_given else None,

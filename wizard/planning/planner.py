@@ -51,6 +51,9 @@ class Surroundings:
 
 NOTHING_ELSE = Surroundings()
 
+LAST_FOR_VOLTA = "vLLM 0.19"
+"""See `VersionRules.oldest_capability`."""
+
 
 def plan(
     request: PlanRequest,
@@ -116,7 +119,10 @@ def check(
         policy=PolicyInput(),
     )
     nvlink = nvlink_present(request, gpus)
-    feasibility = evaluate(config, metadata, gpus, version=chosen, workload=workload, nvlink=nvlink)
+    nodes = hardware.nodes if hardware is not None else None
+    feasibility = evaluate(
+        config, metadata, gpus, version=chosen, workload=workload, nvlink=nvlink, nodes=nodes
+    )
     result = Plan(
         vllm_version=chosen,
         model=summarise(metadata),
@@ -137,6 +143,7 @@ def check(
         surroundings.machines,
         version=chosen,
         workload=workload,
+        nodes_known=nodes is not None,
     )
     return replace(result, fixes=fixes)
 
@@ -233,6 +240,15 @@ def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) ->
     if not rules(version).known:
         warnings.append(
             f"vLLM {version} is newer than any version known here; the rules of {NEWEST_KNOWN} are used."
+        )
+    oldest = rules(version).oldest_capability
+    too_old = [gpu for gpu in gpus if gpu.compute_capability and gpu.compute_capability < oldest]
+    if too_old and too_old[0].vendor == "nvidia":
+        major, minor = too_old[0].compute_capability or oldest
+        warnings.append(
+            f"{too_old[0].name} has compute capability {major}.{minor}; the wheels of vLLM {version} hold kernels "
+            f"for {oldest[0]}.{oldest[1]} and newer."
+            + (f" {LAST_FOR_VOLTA} was the last for Volta." if (major, minor) == (7, 0) else "")
         )
     if len({gpu.name for gpu in gpus}) > 1:
         smallest = min(gpus, key=lambda gpu: gpu.memory_total_bytes)

@@ -114,6 +114,41 @@ def world_size(*, world: int, gpus: int) -> str:
     )
 
 
+RAY_GPUS = "The number of required GPUs exceeds the total number of available GPUs in the placement group."
+"""`v1/executor/ray_utils.py`: said again and again while it waits for GPUs that never come."""
+
+
+def nodes_not_divisible(*, nnodes: int, world: int) -> str:
+    """`engine/arg_utils.py`: all nodes must get as many ranks."""
+    return (
+        f"Invalid data-parallel launch options: `--nnodes {nnodes}` must evenly divide the total world size "
+        f"({world}). Adjust `--nnodes`, `--data-parallel-size`, `--pipeline-parallel-size`, "
+        "`--tensor-parallel-size`, or `--prefill-context-parallel-size`."
+    )
+
+
+def node_groups(*, nnodes: int, groups: int, dp: int, dp_local: int) -> str:
+    """`config/parallel.py` `nnodes_within_dp`: an engine is on one node, or on whole nodes."""
+    return (
+        f"Invalid data parallel configuration: nnodes ({nnodes}) must be divisible by the number of data parallel "
+        f"node groups ({groups} = data_parallel_size {dp} / data_parallel_size_local {dp_local})"
+    )
+
+
+def rank_out_of_bounds(*, rank: int, gpus: int) -> str:
+    """`v1/worker/gpu_worker.py` `init_device`: a worker whose GPU doesn't exist."""
+    return f"DP adjusted local rank {rank} is out of bounds for {gpus} devices."
+
+
+def nodes_missing(*, there: int, wanted: int) -> str:
+    """torch's rendezvous store, after it waited for nodes that never joined."""
+    return f"Timed out after 601 seconds waiting for clients. {there}/{wanted} clients joined."
+
+
+NO_KERNEL_IMAGE = "CUDA error: no kernel image is available for execution on the device"
+"""torch, at a worker's first kernel on a card that the wheel holds no code for."""
+
+
 def architecture_unknown(architectures: list[str]) -> str:
     return f"Model architectures {architectures} are not supported for now."
 

@@ -109,9 +109,6 @@ SAME_METHOD: Mapping[str, str] = {
 }
 """Older names of a method."""
 
-OLDEST_CAPABILITY = (7, 5)
-"""The wheels hold no kernels for older GPUs (0.33; 7.0 through 0.10)."""
-
 
 def method_name(method: str) -> str:
     """A method under the name that vLLM 0.33 gives it."""

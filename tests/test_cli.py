@@ -167,7 +167,6 @@ BAD_CONFIGS: dict[str, bytes] = {
     "strings for numbers": json.dumps(CONFIG | {"num_hidden_layers": "eight"}).encode(),
     "negative": json.dumps(CONFIG | {"hidden_size": -1024}).encode(),
     "zero layers": json.dumps(CONFIG | {"num_hidden_layers": 0}).encode(),
-    "unknown architecture": json.dumps(CONFIG | {"architectures": ["NobodyKnowsThisModel"]}).encode(),
     "deeply nested": b'{"a":' * 20000 + b"1" + b"}" * 20000,
 }
 
@@ -187,6 +186,30 @@ class TestBadInput:
         (model / "config.json").write_bytes(BAD_CONFIGS[name])
         self.refused(capsys, 2, "plan", "--model", str(model), "--gpu", "L40S", "--offline")
 
+    @pytest.mark.parametrize("arguments", [("plan", "--model"), ("check", "--", "vllm", "serve")])
+    def test_an_architecture_that_vllm_does_not_serve(
+        self, capsys: pytest.CaptureFixture[str], model: Path, arguments: tuple[str, ...]
+    ) -> None:
+        """Nothing here can size it, and nothing needs to: vLLM stops before."""
+        config = CONFIG | {"architectures": ["NobodyKnowsThisModel"]}
+        (model / "config.json").write_text(json.dumps(config))
+        name, *rest = arguments
+        status, out, error = run(capsys, name, "--gpu", "L40S", "--offline", "--json", *rest, str(model))
+        answer = json.loads(out)
+        assert (status, error) == (1, "")
+        assert answer["feasibility"]["cause"] == "unsupported"
+        assert "['NobodyKnowsThisModel'] are not supported" in answer["feasibility"]["error"]
+        assert answer["model"]["params"] is None
+
+    def test_a_model_that_vllm_serves_and_nothing_sizes(
+        self, capsys: pytest.CaptureFixture[str], model: Path
+    ) -> None:
+        """vLLM's facts of torchao are its own business: the model's facts could not be had."""
+        config = CONFIG | {"quantization_config": {"quant_method": "torchao"}}
+        (model / "config.json").write_text(json.dumps(config))
+        error = self.refused(capsys, 3, "plan", "--model", str(model), "--gpu", "L40S", "--offline")
+        assert "torchao" in error
+
     def test_huge_config(self, capsys: pytest.CaptureFixture[str], model: Path) -> None:
         with (model / "config.json").open("wb") as file:
             file.truncate(50 << 20)
@@ -205,7 +228,16 @@ class TestBadInput:
         (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
         status, out, _ = run(capsys, "plan", "--model", str(model), "--gpu", "L40S", "--offline")
         assert status == 0
-        assert "shorter than its header says" in out
+        assert "TIGHT" in out
+        assert out.count("shorter than its header says") == 1
+
+    def test_a_directory_without_weights_is_planned_and_says_so(
+        self, capsys: pytest.CaptureFixture[str], model: Path
+    ) -> None:
+        status, out, _ = run(capsys, "plan", "--model", str(model), "--gpu", "L40S", "--offline")
+        assert status == 0
+        assert "FITS" in out
+        assert "no weights in this directory" in out
 
     @pytest.mark.parametrize("name", ["A100", "RTX 9999", "\x1b[31mred", ""])
     def test_gpu_name(self, capsys: pytest.CaptureFixture[str], name: str) -> None:

@@ -226,6 +226,44 @@ def test_nodes_that_never_join() -> None:
     assert "2/4 clients joined" in found.error
 
 
+@pytest.mark.parametrize(
+    ("method", "version", "loads"),
+    [
+        ("bitsandbytes", "0.33.0", False),
+        ("bitsandbytes", "0.28.0", False),
+        ("bitsandbytes", "0.27.0", True),
+        ("hqq", "0.33.0", False),
+        ("hqq", "0.14.1", True),
+        ("auto-round", "0.33.0", True),
+        ("gptq", "0.19.1", True),
+        ("gptq", "0.33.0", True),
+        ("frobnicate", "0.33.0", False),
+    ],
+)
+def test_a_checkpoint_needs_a_version_that_knows_its_method(method: str, version: str, loads: bool) -> None:
+    metadata = model(quantization_config={"quant_method": method})
+    launch = launched(metadata, version=version)
+    if loads:
+        assert refusal(launch) is None
+    else:
+        found = refused(launch)
+        assert found.cause == "unsupported"
+        assert found.error.startswith(f"Unknown quantization method: {method}. Must be one of ['awq',")
+
+
+def test_key_value_heads_serve_as_many_query_heads_each() -> None:
+    assert (
+        refused(launched(model(num_key_value_heads=7))).error
+        == "num_heads (32) is not divisible by num_kv_heads (7)"
+    )
+
+
+def test_a_dtype_that_torch_does_not_have() -> None:
+    """`int3` it has: there vLLM falls back, so that nothing is refused."""
+    assert refused(launched(model(dtype="fp16"))).error == "module 'torch' has no attribute 'fp16'"
+    assert refusal(launched(model(dtype="int3"))) is None
+
+
 @pytest.mark.parametrize(("version", "starts"), [("0.33.0", False), ("0.20.0", False), ("0.19.1", True)])
 def test_wheels_hold_no_kernels_for_volta_since_cuda_13(version: str, starts: bool) -> None:
     launch = launched(gpu="v100", version=version)

@@ -22,6 +22,11 @@ LARGEST_JSON_BYTES = 16 << 20
 
 DEFAULT_BRANCH = "main"
 
+NO_WEIGHTS = (
+    "There are no weights in this directory yet: the sizes come from its config, and vLLM can't start it until "
+    "they are there."
+)
+
 
 def read_json(path: Path) -> Mapping[str, Any]:
     """The object in a small JSON file; ConfigError, in one sentence, for anything else."""
@@ -64,10 +69,10 @@ def read_safetensors_header(path: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
-def read_checkpoint(directory: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
-    """What the safetensors files of a directory hold, and warnings about unfinished downloads.
+def read_checkpoint(directory: Path) -> tuple[Checkpoint | None, tuple[str, ...], tuple[str, ...]]:
+    """What the safetensors files of a directory hold, which are missing, and which can't be read.
 
-    None where there are no safetensors files.
+    None where there are no safetensors files that can be read.
     """
     names = _names(directory)
     wanted = repository.weight_files(names)
@@ -77,24 +82,23 @@ def read_checkpoint(directory: Path) -> tuple[Checkpoint | None, tuple[str, ...]
         named = set(repository.indexed_files(read_json(index)))
         missing = named - set(names)
         wanted = sorted(named & set(names)) or ([] if missing else wanted)
-    warnings: list[str] = []
+    absent: list[str] = []
+    broken: list[str] = []
     if missing:
-        warnings.append(
+        absent.append(
             f"{len(missing)} of {len(missing) + len(wanted)} weight files are missing (first: {min(missing)}); "
             "the sizes come from the architecture until the download is finished."
         )
     tensors: dict[str, TensorInfo] = {}
-    broken = False
     for name in wanted:
         try:
             tensors.update(read_safetensors_header(directory / name))
         except ConfigError as error:
-            broken = True
-            warnings.append(str(error))
+            broken.append(str(error))
     if not tensors:
-        return None, tuple(warnings)
+        return None, tuple(absent), tuple(broken)
     total = sum(tensor.nbytes for tensor in tensors.values())
-    return Checkpoint(tensors, total, complete=not missing and not broken), tuple(warnings)
+    return Checkpoint(tensors, total, complete=not missing and not broken), tuple(absent), tuple(broken)
 
 
 def load_directory(
@@ -110,16 +114,20 @@ def load_directory(
         raise ModelUnavailableError(reason)
     if repository.needs_tokenizer(files) and repository.TOKENIZER in names:
         files[repository.TOKENIZER] = read_json(directory / repository.TOKENIZER)
-    checkpoint, warnings = read_checkpoint(directory)
-    return repository.metadata_from_files(
+    checkpoint, missing, broken = read_checkpoint(directory)
+    here = source == "path"  # in the hub cache vLLM fetches what is missing
+    metadata = repository.metadata_from_files(
         files,
         names,
         model=model or str(directory),
         source=source,
         revision=revision,
         checkpoint=checkpoint,
-        warnings=warnings,
+        warnings=[*missing, *broken],
     )
+    if here and not missing and not repository.has_weights(names):
+        metadata = replace(metadata, warnings=(*metadata.warnings, NO_WEIGHTS))
+    return replace(metadata, unloadable=(*(missing if here else ()), *broken))
 
 
 def load_snapshot(model: str, snapshot: Path) -> ModelMetadata:

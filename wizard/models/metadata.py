@@ -25,6 +25,7 @@ __all__ = [
     "TensorInfo",
     "checked_config",
     "checkpoint_dtype",
+    "declared_dtype",
     "integer",
     "metadata_from_config",
     "section",
@@ -95,6 +96,8 @@ class ModelMetadata:
     params_override: int | None = None
     """The parameter count that the user gave instead of the config's."""
     warnings: tuple[str, ...] = field(default=())
+    unloadable: tuple[str, ...] = field(default=())
+    """What is wrong with the weight files on the disk: vLLM would fail to load them, whatever the memory."""
     text_type: str = ""
     """`model_type` of the decoder's section."""
     tokenizer_config: Mapping[str, Any] | None = None
@@ -275,6 +278,15 @@ def checkpoint_dtype(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:
             if isinstance(value, str) and value.removeprefix("torch.") in {"bfloat16", "float16", "float32"}:
                 return value.removeprefix("torch.")
     return "float32"
+
+
+def declared_dtype(config: Mapping[str, Any]) -> str | None:
+    """The word that config.json itself gives for the dtype, which transformers looks up in torch."""
+    for name in ("dtype", "torch_dtype"):
+        value = config.get(name)
+        if isinstance(value, str):
+            return value.removeprefix("torch.")
+    return None
 
 
 def _first_integer(config: Mapping[str, Any], *names: str) -> int:

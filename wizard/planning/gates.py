@@ -11,6 +11,7 @@ from typing import Any
 
 from wizard.models.context import DerivedLength
 from wizard.models.drafts import draft_modules, predicts_tokens
+from wizard.models.metadata import declared_dtype
 from wizard.models.quantization import method_name as declared_method
 from wizard.planning.launch import FLOAT16_UNSAFE_TYPES, Launch
 from wizard.planning.machine_gates import compute_capability, ranks
@@ -19,11 +20,12 @@ from wizard.planning.refusals import Refusal
 from wizard.vllm import errors
 from wizard.vllm.limits import (
     ACTIVATION_DTYPES,
-    METHOD_SINCE,
-    METHODS,
     MIN_CAPABILITY,
     ONLINE_METHODS,
+    TORCH_DTYPES,
+    loads_method,
     method_name,
+    methods,
 )
 from wizard.vllm.registry import registry
 
@@ -82,6 +84,9 @@ def _architectures(config: Mapping[str, Any]) -> list[str]:
 
 
 def _dtype(launch: Launch) -> Refusal | None:
+    declared = declared_dtype(launch.metadata.config)
+    if declared is not None and declared not in TORCH_DTYPES:
+        return Refusal("unsupported", errors.dtype_unknown(declared))
     if launch.dtype == "bfloat16" and launch.capability < (8, 0):
         error = errors.bfloat16_unsupported(gpu=launch.gpu.name, capability=launch.capability)
         return Refusal("unsupported", error, (("dtype", "half"),))
@@ -116,15 +121,16 @@ def _context(launch: Launch) -> Refusal | None:
 def _quantization(launch: Launch) -> Refusal | None:
     asked = launch.config.quantization
     declared = checkpoint_method(launch) or None
-    unknown = asked is not None and (
-        method_name(asked) not in METHODS
-        or launch.rules.number[:2] < METHOD_SINCE.get(method_name(asked), (0, 0))
-    )
-    if asked is not None and unknown:
+    version = launch.rules.version
+    if asked is not None and not loads_method(asked, version):
         return Refusal(
             "invalid_config",
-            errors.quantization_unknown(method=asked, known=list(METHODS)),
+            errors.quantization_unknown(method=asked, known=list(methods(version))),
             (("quantization", None),),
+        )
+    if declared is not None and not loads_method(declared, version):
+        return Refusal(
+            "unsupported", errors.quantization_unknown(method=declared, known=list(methods(version)))
         )
     if asked is not None and declared is not None and not _same_method(asked, declared):
         return Refusal(

@@ -35,6 +35,9 @@ def ranks(launch: Launch) -> Refusal | None:
         error = errors.heads_not_divisible(heads=heads, tensor_parallel_size=launch.tp)
         fitting = next(size for size in range(launch.tp, 0, -1) if heads % size == 0)
         return Refusal("invalid_config", error, (("tensor_parallel_size", fitting),))
+    groups = _query_groups(launch)
+    if groups is not None:
+        return groups
     if launch.ep and not launch.metadata.is_moe:
         return Refusal("invalid_config", errors.NO_EXPERTS, (("enable_expert_parallel", False),))
     if launch.pp > 1 and launch.metadata.architecture in registry().without_pipeline:
@@ -93,6 +96,19 @@ def _fitting(launch: Launch) -> tuple[tuple[str, int], ...]:
         if change and (best is None or order > best[0]):
             best = (order, change)
     return best[1] if best is not None else ()
+
+
+def _query_groups(launch: Launch) -> Refusal | None:
+    """A checkpoint whose KV heads don't share its query heads evenly: no setting helps."""
+    model = cache_model(launch.metadata)
+    if model.latent or not model.kv_heads or not any(layer.kind != "state" for layer in model.layers):
+        return None
+    heads, kv_heads = model.query_heads // launch.tp, max(1, model.kv_heads // launch.tp)
+    if model.kv_heads % launch.tp and launch.tp % model.kv_heads:
+        return None  # refused as a width that doesn't divide
+    if heads % kv_heads == 0:
+        return None
+    return Refusal("unsupported", errors.groups_not_divisible(heads=heads, kv_heads=kv_heads))
 
 
 def _shared_caches(launch: Launch) -> Refusal | None:

@@ -83,6 +83,7 @@ def evaluate(
     if failure is None:
         warnings += _risks(launch, parts)
         warnings += _shortfalls(launch, need, held, workload)
+        warnings += (f"vLLM can't load the weights as they are: {each}" for each in metadata.unloadable)
         low_starts = kv.needed_bytes <= parts.kv_low_bytes - _reserved(launch, kv)
         verdict = "tight" if warnings or not low_starts or held_low < need.requests else "fits"
     return FeasibilityReport(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from wizard.errors import WizardError
+from wizard.errors import ConfigError, WizardError
 from wizard.models.cache_layers import cache_model
-from wizard.models.metadata import ModelMetadata
+from wizard.models.metadata import ModelMetadata, declared_dtype, short
 from wizard.models.tree import parameter_count
 from wizard.planning.changes import Changes
 from wizard.planning.fixes import Outcome, command_fixes, plan_fixes
-from wizard.planning.gates import Refusal
+from wizard.planning.gates import Refusal, refusal
 from wizard.planning.launch import quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
 from wizard.planning.perf import estimate_performance
@@ -51,6 +51,8 @@ class Surroundings:
 
 NOTHING_ELSE = Surroundings()
 
+RUN_DTYPES = frozenset({"float16", "bfloat16", "float32", "half", "float"})
+
 LAST_FOR_VOLTA = "vLLM 0.19"
 """See `VersionRules.oldest_capability`."""
 
@@ -67,8 +69,8 @@ def plan(
 
     Without `surroundings` only config, verdict and forecast are computed, which is what one key press
     asks for; with them, fixes and alternatives are searched. Every valid request gets a plan; extra flags
-    that the version refuses make one that won't start. Raises ConfigError alone, for a model whose config
-    can't be sized.
+    that the version refuses, and models that it doesn't serve, make one that won't start. Raises ConfigError
+    alone, for a model that vLLM serves and whose config can't be sized.
     """
     chosen = version or request.policy.vllm_version or NEWEST_KNOWN
     try:
@@ -77,7 +79,10 @@ def plan(
         if not request.policy.extra_args:
             raise
         return _refused_flags(request, metadata, gpus, chosen, error)
-    choice = choose(of)
+    try:
+        choice = choose(of)
+    except ConfigError as error:
+        return _unserved(request, metadata, gpus, chosen, error)
     result = Plan(
         vllm_version=chosen,
         model=summarise(metadata),
@@ -181,14 +186,20 @@ def run_plan(
 
 
 def summarise(metadata: ModelMetadata) -> ModelSummary:
-    """The model as the plan saw it."""
+    """The model as the plan saw it; its size and attention are unknown where nothing here describes it."""
+    params: int | None = metadata.params_override
+    try:
+        attention = attention_kind(metadata)
+        params = params or parameter_count(metadata)
+    except ConfigError:
+        attention = "unknown"
     return ModelSummary(
         id=metadata.model,
         revision=metadata.revision,
         source=metadata.source,
         architecture=metadata.architecture,
-        params=metadata.params_override or parameter_count(metadata),
-        attention=attention_kind(metadata),
+        params=params,
+        attention=attention,
         max_position_embeddings=metadata.max_position_embeddings,
         quantization=quantization_method(metadata.quantization_config),
         dtype=metadata.dtype,
@@ -236,7 +247,13 @@ def _performance(
 
 
 def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) -> tuple[str, ...]:
-    warnings = list(metadata.warnings)
+    warnings = [each for each in metadata.warnings if each not in metadata.unloadable]
+    declared = declared_dtype(metadata.config)
+    if declared is not None and declared not in RUN_DTYPES:
+        warnings.append(
+            f"config.json gives the dtype as {short(declared)}, in which vLLM doesn't run: it falls back to another "
+            "and says so in its log."
+        )
     if not rules(version).known:
         warnings.append(
             f"vLLM {version} is newer than any version known here; the rules of {NEWEST_KNOWN} are used."
@@ -283,6 +300,40 @@ def _slo_warnings(request: PlanRequest, speed: PerfEstimate | None) -> tuple[str
         how = "is expected above" if expected.mid > limit else "may exceed"
         found.append(f"{name} {how} your {limit:,.0f} ms: {expected.low:,.0f} to {expected.high:,.0f} ms.")
     return tuple(found)
+
+
+def _unserved(
+    request: PlanRequest,
+    metadata: ModelMetadata,
+    gpus: Sequence[GPUInfo],
+    version: str,
+    error: ConfigError,
+) -> Plan:
+    """The plan of a model that can't be sized because this version doesn't serve it: it says so.
+
+    Raises `error` where the version does.
+    """
+    model = request.model
+    config = VLLMConfig(
+        model=model.model,
+        revision=model.revision or metadata.revision,
+        dtype=model.dtype.value,
+        trust_remote_code=model.trust_remote_code or None,
+    )
+    launch = resolve(config, metadata, decisive_gpu(gpus), version=version, gpus_per_node=len(gpus))
+    refused = refusal(launch)
+    if refused is None:
+        raise error
+    return Plan(
+        vllm_version=version,
+        model=summarise(metadata),
+        nodes=request.hardware.nodes,
+        gpus=tuple(gpus),
+        config=config,
+        feasibility=refused_report(launch, refused),
+        performance=None,
+        warnings=_warnings(metadata, gpus, version),
+    )
 
 
 def _refused_flags(

@@ -342,7 +342,8 @@ class ModelSummary:
     revision: str | None
     source: str
     architecture: str
-    params: int
+    params: int | None
+    """None where the model can't be sized, and isn't served either."""
     attention: str
     max_position_embeddings: int
     quantization: str | None = None

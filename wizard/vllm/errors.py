@@ -100,6 +100,11 @@ def heads_not_divisible(*, heads: int, tensor_parallel_size: int) -> str:
     )
 
 
+def groups_not_divisible(*, heads: int, kv_heads: int) -> str:
+    """`layers/attention/attention.py`: every KV head serves as many query heads."""
+    return f"num_heads ({heads}) is not divisible by num_kv_heads ({kv_heads})"
+
+
 def not_divisible(numerator: int, denominator: int) -> str:
     """`distributed/utils.py` `ensure_divisibility`: an assertion while the model is built."""
     return f"{numerator} is not divisible by {denominator}"
@@ -191,6 +196,11 @@ def bfloat16_unsupported(*, gpu: str, capability: tuple[int, int]) -> str:
         f"Your {gpu} GPU has compute capability {capability[0]}.{capability[1]}. You can use float16 instead by "
         "explicitly setting the `dtype` flag in CLI, for example: --dtype=half."
     )
+
+
+def dtype_unknown(name: str) -> str:
+    """Python, where transformers looks the config's word up in torch."""
+    return f"module 'torch' has no attribute {name!r}"
 
 
 def float16_unsupported(model_type: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +128,56 @@ class TestPlan:
         _, preset = document(capsys, *arguments, "--preset", "batch")
         _, typed = document(capsys, *arguments, "--preset", "batch", "--concurrency", "2")
         assert preset["config"]["max_num_seqs"] > typed["config"]["max_num_seqs"]
+
+
+class TestWhatNeverComes:
+    """A plan that won't start shows what is short or unknown, never figures of a start."""
+
+    def test_refused_settings_have_no_terms(self, capsys: pytest.CaptureFixture[str]) -> None:
+        _, answer = check(capsys, ["--gpu", "L40S"], ["Qwen/Qwen3-8B", "--max-model-len", "999999"])
+        feasibility = answer["feasibility"]
+        assert feasibility["cause"] == "invalid_config"
+        assert feasibility["per_gpu"]["total_bytes"] > 0
+        assert feasibility["per_gpu"]["weights_bytes"] is None
+        assert feasibility["weights_gb"] is None
+        assert set(feasibility["kv_cache"].values()) == {None}
+
+    def test_refused_settings_in_text(self, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ("--gpu", "L40S", "--offline", "--", "vllm", "serve", "Qwen/Qwen3-8B", "-tp", "3")
+        _, out, _ = run(capsys, "check", *arguments)
+        assert "not counted" in out
+        assert not re.search(r"^  (weights|KV cache) ", out, re.MULTILINE)
+        assert "9 starts of 10" not in out
+
+    def test_no_room_for_a_cache(self, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ("--model", "meta-llama/Llama-3.3-70B-Instruct", "--gpu", "GeForce RTX 4090", "--offline")
+        _, out, _ = run(capsys, "plan", *arguments)
+        assert "more than the budget is needed before the first token of cache" in out
+        assert not re.search(r"\s-\d|vLLM will log|9 starts of 10", out)
+
+    def test_vllms_sentence_is_whole(self, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ("--gpu", "L40S", "--offline", "--", "vllm", "serve", "Qwen/Qwen3-8B")
+        _, out, _ = run(capsys, "check", *arguments, "--max-model-len", "999999")
+        assert "out-of-bounds error." in out
+        assert all(len(row) <= 110 for row in out.splitlines())
+
+
+class TestResolved:
+    def test_what_a_bare_command_comes_to(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """The flags stay as given; what vLLM makes of them stands beside."""
+        _, answer = check(capsys, ["--gpu", "H100 SXM5 80GB"], ["meta-llama/Llama-3.1-8B-Instruct"])
+        assert answer["config"]["gpu_memory_utilization"] is None
+        assert answer["resolved"]["gpu_memory_utilization"] == 0.92
+        assert answer["resolved"]["max_model_len"] == 131072
+        assert answer["resolved"]["max_num_seqs"] == 1024
+        assert answer["resolved"]["max_num_batched_tokens"] == 8192
+        assert answer["resolved"]["kv_cache_dtype"] == "bfloat16"
+        assert answer["resolved"]["block_size"] == 16
+
+    def test_a_version_too_old_says_whose_rules_are_used(self, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ("--model", "Qwen/Qwen3-8B", "--gpu", "L40S", "--offline", "--vllm-version")
+        assert "rules of 0.10.0" in run(capsys, "plan", *arguments, "0.1")[1]
+        assert "rules of" not in run(capsys, "plan", *arguments, "0.10.2")[1]
 
 
 class TestExport:
@@ -255,6 +308,11 @@ class TestBadInput:
             ("--gpu-memory-utilization", "1.5"),
             ("--prefix-share", "-1"),
             ("--prefix-share", "half"),
+            ("--prefix-share", "1.5"),
+            ("--prefix-share", "2"),
+            ("--extra-args", '"x'),
+            ("--extra-args", "--nonsense 3"),
+            ("--vllm-version", "0.33.0rc1"),
             ("--vllm-version", "next"),
             ("--dtype", "int3"),
             ("--policy", "fastest"),
@@ -264,6 +322,31 @@ class TestBadInput:
         self.refused(
             capsys, 2, "plan", "--model", "Qwen/Qwen3-8B", "--gpu", "L40S", "--offline", option, value
         )
+
+    def test_no_machinery_shows_through(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        """Neither regular expressions nor pydantic's words, on the line or in a profile."""
+        profile = tmp_path / "profile.yaml"
+        profile.write_text("model: 3\n")
+        errors = [
+            self.refused(capsys, 2, "plan", "--profile", str(profile)),
+            self.refused(capsys, 2, "plan", "--model", "Qwen/Qwen3-8B", "--vllm-version", "0.33.0rc1"),
+        ]
+        for error in errors:
+            assert not re.search(r"pattern|instance|dictionary|ModelInput|\^", error)
+
+    def test_a_full_disk_behind_stdout(self) -> None:
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "wizard", "gpus"],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "can't be written" in done.stderr
 
     def test_unknown_model_offline(self, capsys: pytest.CaptureFixture[str]) -> None:
         error = self.refused(capsys, 3, "plan", "--model", "nobody/nothing-1B", "--gpu", "L40S", "--offline")

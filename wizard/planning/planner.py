@@ -12,7 +12,7 @@ from wizard.models.tree import parameter_count
 from wizard.planning.changes import Changes
 from wizard.planning.fixes import Outcome, command_fixes, plan_fixes
 from wizard.planning.gates import Refusal, refusal
-from wizard.planning.launch import quantization_method, resolve
+from wizard.planning.launch import Launch, quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
 from wizard.planning.perf import estimate_performance
 from wizard.planning.recommend import choose
@@ -34,9 +34,10 @@ from wizard.schemas.outputs import (
     ModelSummary,
     PerfEstimate,
     Plan,
+    Resolved,
     VLLMConfig,
 )
-from wizard.vllm.versions import NEWEST_KNOWN, rules
+from wizard.vllm.versions import NEWEST_KNOWN, OLDEST_KNOWN, parse_version, rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def plan(
         performance=choice.performance,
         replicas=choice.layout.replicas,
         warnings=(*_warnings(metadata, gpus, chosen), *_slo_warnings(of.request, choice.performance)),
+        resolved=resolved(of.launch(choice.config), choice.report),
     )
     if surroundings is None:
         return result
@@ -137,6 +139,7 @@ def check(
         feasibility=feasibility,
         performance=_performance(config, feasibility, metadata, gpus, request, chosen),
         warnings=_warnings(metadata, gpus, chosen),
+        resolved=resolved(resolve(config, metadata, decisive_gpu(gpus), version=chosen), feasibility),
     )
     fixes = command_fixes(
         config,
@@ -207,6 +210,24 @@ def summarise(metadata: ModelMetadata) -> ModelSummary:
     )
 
 
+def resolved(launch: Launch, report: FeasibilityReport) -> Resolved:
+    """A launch's settings as vLLM resolves them; the block size is the cache's own."""
+    return Resolved(
+        dtype=launch.dtype,
+        quantization=launch.quantization,
+        kv_cache_dtype=launch.kv_cache_dtype,
+        gpu_memory_utilization=launch.gpu_memory_utilization,
+        max_model_len=report.max_model_len,
+        max_num_seqs=launch.max_num_seqs,
+        max_num_batched_tokens=launch.max_num_batched_tokens,
+        block_size=report.kv_cache.block_size if report.kv_cache.bytes_per_block else None,
+        enforce_eager=launch.enforce_eager,
+        enable_prefix_caching=launch.prefix_caching,
+        enable_chunked_prefill=launch.chunked_prefill,
+        async_scheduling=launch.async_scheduling,
+    )
+
+
 def attention_kind(metadata: ModelMetadata) -> str:
     """One word for how the model attends: mha, gqa, mla, sliding_hybrid, linear_hybrid ..."""
     model = cache_model(metadata)
@@ -257,6 +278,11 @@ def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) ->
     if not rules(version).known:
         warnings.append(
             f"vLLM {version} is newer than any version known here; the rules of {NEWEST_KNOWN} are used."
+        )
+    if parse_version(version) < parse_version(OLDEST_KNOWN):
+        warnings.append(
+            f"vLLM {version} is older than any version known here; the rules of {OLDEST_KNOWN} are used, and may "
+            "not hold for it."
         )
     oldest = rules(version).oldest_capability
     too_old = [gpu for gpu in gpus if gpu.compute_capability and gpu.compute_capability < oldest]
@@ -324,15 +350,17 @@ def _unserved(
     refused = refusal(launch)
     if refused is None:
         raise error
+    report = refused_report(launch, refused)
     return Plan(
         vllm_version=version,
         model=summarise(metadata),
         nodes=request.hardware.nodes,
         gpus=tuple(gpus),
         config=config,
-        feasibility=refused_report(launch, refused),
+        feasibility=report,
         performance=None,
         warnings=_warnings(metadata, gpus, version),
+        resolved=resolved(launch, report),
     )
 
 
@@ -349,6 +377,7 @@ def _refused_flags(
     config = choice.config.model_copy(update={"extra_args": request.policy.extra_args})
     launch = resolve(config, metadata, decisive_gpu(gpus), version=version, gpus_per_node=len(gpus))
     change: Changes = (("policy.extra_args", ()),)
+    report = replace(refused_report(launch, Refusal("invalid_config", str(error))), quoted=False)
     fix = Fix("without the extra flags", change, "planned without them", choice.report.verdict)
     return Plan(
         vllm_version=version,
@@ -356,8 +385,9 @@ def _refused_flags(
         nodes=request.hardware.nodes,
         gpus=tuple(gpus),
         config=config,
-        feasibility=refused_report(launch, Refusal("invalid_config", str(error))),
+        feasibility=report,
         performance=None,
         fixes=(fix,) if choice.report.verdict != "wont_start" else (),
         warnings=_warnings(metadata, gpus, version),
+        resolved=resolved(launch, report),
     )

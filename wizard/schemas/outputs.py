@@ -236,6 +236,13 @@ class FeasibilityReport:
     warnings: tuple[str, ...] = ()
     headroom_bytes: int = 0
     """KV memory beyond what the workload needs, low estimate; negative: short by that much."""
+    quoted: bool = True
+    """`error` is vLLM's sentence; False: this program's own, for what vLLM's parser would refuse."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether memory was counted at all; else its terms are unknown, and hold 0."""
+        return self.cause not in {"invalid_config", "unsupported"}
 
     @property
     def vram_total_gb(self) -> float:
@@ -353,6 +360,25 @@ class ModelSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolved:
+    """What vLLM comes to run with, for every setting that moves memory, given or left to its defaults."""
+
+    dtype: str
+    quantization: str | None
+    kv_cache_dtype: str
+    gpu_memory_utilization: float
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    block_size: int | None
+    """Tokens; None where vLLM stops before it has a cache."""
+    enforce_eager: bool
+    enable_prefix_caching: bool
+    enable_chunked_prefill: bool
+    async_scheduling: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The answer to a request: config, verdict, forecast, alternatives and fixes."""
 
@@ -370,3 +396,5 @@ class Plan:
     """Independent engines behind a router, beyond `config.data_parallel_size`."""
     warnings: tuple[str, ...] = ()
     artifacts: dict[str, str] = field(default_factory=dict)
+    resolved: Resolved | None = None
+    """None only in plans that were put together by hand."""

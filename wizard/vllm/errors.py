@@ -31,7 +31,7 @@ def free_memory(
 def out_of_memory(*, total_bytes: int, free_bytes: int, device: int = 0) -> str:
     """PyTorch's allocator error, as far as it is known before the launch."""
     return (
-        f"CUDA out of memory. GPU {device} has a total capacity of {_gib(total_bytes)} GiB "
+        f"CUDA out of memory. Tried to allocate … GiB. GPU {device} has a total capacity of {_gib(total_bytes)} GiB "
         f"of which {_gib(max(0, free_bytes))} GiB is free."
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import weakref
 from typing import Any
 
 import pytest
@@ -118,3 +119,12 @@ def test_a_shared_default_is_refused() -> None:
         @dataclass
         class Wrong:
             items: list[int] = []  # noqa: RUF012 - the mistake under test
+
+
+def test_an_object_with_a_slot_for_it_can_be_referred_to_weakly() -> None:
+    @dataclass(frozen=True, slots=True, weakref_slot=True)
+    class Held:
+        name: str
+
+    held = Held("one")
+    assert weakref.ref(held)() is held

@@ -69,9 +69,11 @@ def _dataclass(
     eq: bool = True,
     repr: bool = True,
     kw_only: bool = False,
+    weakref_slot: bool = False,
 ) -> Any:
     def made(cls: Any) -> Any:
-        return _made(cls, frozen=frozen, slots=slots, eq=eq, repr=repr, kw_only=kw_only)
+        slotted = ["__weakref__"] if weakref_slot else []
+        return _made(cls, slotted, frozen=frozen, slots=slots, eq=eq, repr=repr, kw_only=kw_only)
 
     return made if cls is None else made(cls)
 
@@ -102,13 +104,15 @@ def _asdict(value: Any) -> Any:
     return type(value)(map(_asdict, value)) if isinstance(value, (list, tuple)) else value
 
 
-def _made(given: Any, *, frozen: bool, slots: bool, eq: bool, repr: bool, kw_only: bool) -> Any:
+def _made(
+    given: Any, extra: list[str], *, frozen: bool, slots: bool, eq: bool, repr: bool, kw_only: bool
+) -> Any:
     cls: Any = given
     annotations = cls.__dict__.get("__annotations__", {})  # noqa: RUF063 - `inspect` is what this avoids
     own = {name: _declaration(cls, name).named(name, annotation) for name, annotation in annotations.items()}
     inherited = {each.name: each for base in cls.__mro__[:0:-1] for each in getattr(base, "_declared", ())}
     if slots:
-        cls = _slotted(cls, [name for name in own if name not in inherited])
+        cls = _slotted(cls, [*extra, *(name for name in own if name not in inherited)])
     else:
         for each in own.values():
             if each.default is not _MISSING:

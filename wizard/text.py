@@ -197,8 +197,10 @@ def span(low: float, high: float) -> str:
     return f"{milliseconds(rounded(low))}–{milliseconds(rounded(high))}"
 
 
-def params(value: float) -> str:
-    """Parameters in billions: `30.5B`, `0.5B`, `1.04T`."""
+def params(value: float | None) -> str:
+    """Parameters in billions: `30.5B`, `0.5B`, `1.04T`; `?` where nobody knows."""
+    if value is None:
+        return "?"
     if value >= 1e12:
         return f"{value / 1e12:.2f}T"
     billions = value / 1e9

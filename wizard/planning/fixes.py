@@ -132,6 +132,7 @@ def command_fixes(
     *,
     version: str,
     workload: WorkloadInput | None,
+    nodes_known: bool = True,
 ) -> tuple[Fix, ...]:
     """Fixes of a typed command: changes to its flags. Empty where it fits."""
     if before.verdict == "fits":
@@ -150,6 +151,7 @@ def command_fixes(
             version=version,
             workload=workload,
             nvlink=nvlink_present(asked, cards),
+            nodes=asked.hardware.nodes if nodes_known else None,
         )
         return Outcome(changed, report)
 
@@ -164,6 +166,7 @@ def command_fixes(
             version=version,
             nvlink=nvlink_present(request, gpus),
             gpus_per_node=len(gpus),
+            nodes=request.hardware.nodes if nodes_known else None,
         )
 
     users = workload.concurrency if workload else 1

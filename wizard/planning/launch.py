@@ -61,6 +61,8 @@ class Launch:
     nvlink: bool
     """GPUs of a node reach each other by NVLink/NVSwitch."""
     gpus_per_node: int
+    nodes: int | None
+    """Nodes of the machine; None where nobody told: then as many as the settings ask for."""
 
 
 DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
@@ -151,6 +153,7 @@ def resolve(
     version: str = NEWEST_KNOWN,
     nvlink: bool = True,
     gpus_per_node: int | None = None,
+    nodes: int | None = None,
 ) -> Launch:
     """What vLLM `version` makes of `config` on `gpu`; total: refusals are the gates' business.
 
@@ -231,4 +234,5 @@ def resolve(
         num_speculative_tokens=num_speculative_tokens,
         nvlink=nvlink,
         gpus_per_node=gpus_per_node or config.world_size,
+        nodes=nodes,
     )

@@ -93,6 +93,7 @@ class Situation:
             version=self.version,
             nvlink=self.nvlink,
             gpus_per_node=len(self.gpus),
+            nodes=self.request.hardware.nodes,
         )
 
     def report(self, config: VLLMConfig, layout: Layout) -> FeasibilityReport:
@@ -105,6 +106,7 @@ class Situation:
             workload=self.workload(layout),
             policy=self.request.policy,
             nvlink=self.nvlink,
+            nodes=self.request.hardware.nodes,
         )
         wish = self.request.model.max_model_len
         if wish is None or found.verdict == "wont_start" or found.max_model_len >= wish:

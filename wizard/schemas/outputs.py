@@ -244,6 +244,13 @@ class FeasibilityReport:
     warnings: tuple[str, ...] = ()
     headroom_bytes: int = 0
     """KV memory beyond what the workload needs, low estimate; negative: short by that much."""
+    quoted: bool = True
+    """`error` is vLLM's sentence; False: this program's own, for what vLLM's parser would refuse."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether memory was counted at all; else its terms are unknown, and hold 0."""
+        return self.cause not in {"invalid_config", "unsupported"}
 
     @property
     def vram_total_gb(self) -> float:
@@ -350,13 +357,33 @@ class ModelSummary:
     revision: str | None
     source: str
     architecture: str
-    params: int
+    params: int | None
+    """None where the model can't be sized, and isn't served either."""
     attention: str
     max_position_embeddings: int
     quantization: str | None = None
     dtype: str = "bfloat16"
     weights_exact: bool = False
     """True when sizes came from safetensors headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What vLLM comes to run with, for every setting that moves memory, given or left to its defaults."""
+
+    dtype: str
+    quantization: str | None
+    kv_cache_dtype: str
+    gpu_memory_utilization: float
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    block_size: int | None
+    """Tokens; None where vLLM stops before it has a cache."""
+    enforce_eager: bool
+    enable_prefix_caching: bool
+    enable_chunked_prefill: bool
+    async_scheduling: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,3 +404,5 @@ class Plan:
     """Independent engines behind a router, beyond `config.data_parallel_size`."""
     warnings: tuple[str, ...] = ()
     artifacts: dict[str, str] = field(default_factory=dict)
+    resolved: Resolved | None = None
+    """None only in plans that were put together by hand."""

@@ -53,7 +53,7 @@ class Draft:
             for path, value in changes:
                 changed = changed.with_value(path, value)
         except ValidationError as error:
-            self._say(printable(f"{what}: {error.errors()[0]['msg']}."))
+            self._say(printable(f"{what}: {error.errors()[0]['msg'].removeprefix('Value error, ')}."))
             return
         if changed != self.request:
             self.history.record(self.request, what)

@@ -1,4 +1,4 @@
-"""What the user asks for: one frozen `PlanRequest` of four parts.
+"""What the user asks for: one frozen `PlanRequest` of five parts.
 
 `None` always means "not chosen": the planner then recommends, or takes vLLM's own default.
 `model_copy(update=...)` does not validate; use `PlanRequest.with_value` to change one answer.
@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 
 class BatchingMode(StrEnum):
@@ -51,6 +52,50 @@ def _kv_dtype_alias(value: object) -> object:
     """The ancestor wrote `fp8_e4m3fn`, a name vLLM refuses; it means `fp8_e4m3`."""
     return _KV_DTYPE_ALIASES.get(value, value) if isinstance(value, str) else value
 
+
+_SECRET_FLAG = re.compile(r"--(?:api[-_]?k|hf[-_]?t)\w*", re.IGNORECASE)
+"""--api-key and --hf-token, with the prefixes and misspellings that mean them; no other flag starts so."""
+
+_SECRET_VALUE = re.compile(r"\bhf_[A-Za-z0-9]{30,}")
+"""A token of huggingface.co, wherever it stands."""
+
+SECRETS_BY_ENVIRONMENT = (
+    "a key or a token never goes into a file; leave it out and set VLLM_API_KEY or HF_TOKEN "
+    "in the environment"
+)
+
+
+def is_secret_flag(word: str) -> bool:
+    """Whether a word of a command is a flag whose value must not be kept."""
+    return _SECRET_FLAG.match(word) is not None
+
+
+def _without_secrets(words: tuple[str, ...]) -> tuple[str, ...]:
+    if any(is_secret_flag(word) or _SECRET_VALUE.search(word) for word in words):
+        raise ValueError(SECRETS_BY_ENVIRONMENT)
+    return words
+
+
+def _host(text: str) -> str:
+    """An IP address or a host name, nothing else: it ends up in scripts, units and URLs."""
+    import ipaddress
+
+    host = text.strip().removeprefix("[").removesuffix("]")
+    try:
+        if "%" not in host:  # a zone such as fe80::1%eth0 means something else in every file
+            return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    labels = host.split(".")
+    numeric = all(label.isdigit() for label in labels)
+    if numeric or len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError(
+            "write an address of this machine such as 127.0.0.1, 0.0.0.0 for all, or a host name"
+        )
+    return host
+
+
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4096)]
 Tokens = Annotated[int, Field(ge=1, le=1 << 27)]
@@ -135,8 +180,16 @@ class PolicyInput(Part):
     enforce_eager: bool = False
     max_num_seqs: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
     max_num_batched_tokens: Annotated[int, Field(ge=1, le=1 << 24)] | None = None
-    extra_args: tuple[str, ...] = ()
-    """Further `vllm serve` flags as typed, validated against the flag table."""
+    extra_args: Annotated[tuple[str, ...], AfterValidator(_without_secrets)] = ()
+    """Further `vllm serve` flags as typed, validated against the flag table; never a key or a token."""
+
+
+class ServingInput(Part):
+    """Where the server will be reached; moves no memory."""
+
+    host: Annotated[str, AfterValidator(_host)] = "127.0.0.1"
+    """The address to listen on: this machine alone by default, `0.0.0.0` for everyone who reaches it."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
 
 
 class PlanRequest(Part):
@@ -146,6 +199,7 @@ class PlanRequest(Part):
     hardware: HardwareInput = HardwareInput()
     workload: WorkloadInput = WorkloadInput()
     policy: PolicyInput = PolicyInput()
+    serving: ServingInput = ServingInput()
     explain: bool = True
 
     def with_value(self, path: str, value: Any) -> Self:

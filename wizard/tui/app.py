@@ -217,7 +217,7 @@ class WizardApp(App[int], inherit_bindings=False):
             for path, value in changes:
                 changed = changed.with_value(path, value)
         except ValidationError as error:
-            self.notice(printable(f"{what}: {error.errors()[0]['msg']}.", 200))
+            self.notice(printable(f"{what}: {error.errors()[0]['msg'].removeprefix('Value error, ')}.", 200))
             self.frame.show_view()
             return
         if changed != self.request:

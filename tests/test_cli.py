@@ -295,3 +295,25 @@ class TestBadInput:
             "--max-model-length", "8192",
         )  # fmt: skip
         assert "--max-model-len" in error
+
+
+class TestArtifacts:
+    """`plan --json` carries the files that `export` would write."""
+
+    def test_the_files_are_in_the_document(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        arguments = ["--model", "Qwen/Qwen3-8B", "--gpu", "L40S", "--offline"]
+        _, found = document(capsys, "plan", *arguments)
+        run(capsys, "export", *arguments, "-o", str(tmp_path / "out"))
+        written = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+        assert found["artifacts"] == written
+        assert json.loads(written["plan.json"])["artifacts"] == {}
+
+    def test_nothing_is_made_for_what_will_not_start(self, capsys: pytest.CaptureFixture[str]) -> None:
+        _, found = document(capsys, "plan", "--model", "deepseek-ai/DeepSeek-V3", "--gpu", "T4", "--offline")
+        assert found["artifacts"] == {}
+
+    def test_python_gets_them_too(self) -> None:
+        from wizard import HardwareInput, ModelInput, PlanRequest, run_plan
+
+        asked = PlanRequest(model=ModelInput(model="Qwen/Qwen3-8B"), hardware=HardwareInput(gpu="L40S"))
+        assert run_plan(asked, offline=True).artifacts["serve.sh"].startswith("#!")

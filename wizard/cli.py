@@ -308,7 +308,12 @@ def _plan(options: argparse.Namespace) -> int:
     request = _needed_request(options)
     from wizard.planning.planner import run_plan
 
-    return _show(run_plan(request, offline=options.offline), request, options.json)
+    plan = run_plan(request, offline=options.offline)
+    if options.json:
+        from wizard.run import with_artifacts
+
+        plan = with_artifacts(plan, request)
+    return _show(plan, request, options.json)
 
 
 def _show(plan: Plan, request: PlanRequest, as_json: bool) -> int:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from wizard.errors import WizardError
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import changed_gpus, changed_request
-from wizard.planning.recommend import Choice, choose, end_to_end_ms, slo_miss
+from wizard.planning.ranking import merit, slo_miss
+from wizard.planning.recommend import Choice, choose
 from wizard.planning.situation import Situation, situation
 from wizard.planning.tradeoffs import Tradeoff, tradeoff
 from wizard.planning.variants import Variant, variants
-from wizard.schemas.inputs import BatchingMode, PlanRequest
+from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Alternative, GPUInfo
 
 MOST = 8
@@ -121,14 +122,7 @@ def _order(found: Found, request: PlanRequest) -> tuple[float, ...]:
     fits = found.choice.report.verdict == "fits"
     if speed is None:
         return fits, 0.0, 0.0
-    latency_ms = max(end_to_end_ms(request, speed), 1e-6)
-    rate = speed.output_tokens_per_s.mid
-    merit = {
-        BatchingMode.THROUGHPUT: rate,
-        BatchingMode.LATENCY: 1 / latency_ms,
-        BatchingMode.BALANCED: rate / latency_ms,
-    }[request.workload.batching_mode]
-    return fits, -slo_miss(request, speed), merit
+    return fits, -slo_miss(request, speed), merit(request, speed)
 
 
 def _settings(choice: Choice) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ from wizard.schemas.inputs import HardwareInput, PolicyInput
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
 
 FP8_CAPABILITY = (8, 9)
-"""Ada and later round weights and caches to 8 bits at full speed."""
+"""Ada and later keep a cache in 8 bits; for weights see `vllm.limits.rounds_weights`."""
 
 COUNTS = (1, 2, 4, 8)
 """GPUs that one machine is sold with."""

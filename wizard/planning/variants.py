@@ -19,6 +19,7 @@ from wizard.planning.situation import Situation
 from wizard.planning.terms import weights_bytes
 from wizard.schemas.inputs import BatchingMode
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
+from wizard.vllm.limits import rounds_weights
 
 MACHINES_TRIED = 6
 SIBLINGS_TRIED = 8
@@ -172,7 +173,7 @@ def _weights(of: Situation, best: Choice) -> Iterator[Variant]:
     stored = of.metadata.quantization_config is not None
     if (
         policy.allow_quantized
-        and _has_fp8(of)
+        and rounds_weights(of.gpu.compute_capability or (9, 0), of.rules.number)
         and not stored
         and not model.quantization
         and not best.config.quantization

@@ -79,12 +79,18 @@ def plan_fixes(
     before: Outcome,
     siblings: Mapping[str, ModelMetadata],
     machines: Sequence[GPUInfo],
+    *,
+    between: Callable[[], None] = lambda: None,
 ) -> tuple[Fix, ...]:
-    """Fixes of a plan that doesn't fit: changes to its answers. Empty where it fits."""
+    """Fixes of a plan that doesn't fit: changes to its answers. Empty where it fits.
+
+    `between` is called before each change is planned; what it raises ends the search.
+    """
     if before.report.verdict == "fits":
         return ()
 
     def planned(changes: Changes) -> Outcome | None:
+        between()
         changed = changed_request(request, changes)
         if changed is None:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from wizard.errors import WizardError
@@ -16,7 +16,7 @@ from wizard.planning.launch import quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
 from wizard.planning.perf import estimate_performance
 from wizard.planning.recommend import choose
-from wizard.planning.search import alternatives
+from wizard.planning.search import alternatives, nothing
 from wizard.planning.situation import nvlink_present, situation
 from wizard.schemas.inputs import (
     HardwareInput,
@@ -46,7 +46,9 @@ class Surroundings:
     siblings: Mapping[str, ModelMetadata] = field(default_factory=dict)
     """Quantised forms of the same model, by id."""
     machines: Sequence[GPUInfo] = ()
-    """GPUs of the catalogue to name when nothing on this machine works, cheapest first."""
+    """GPUs of the catalogue to name when nothing on this machine works."""
+    between: Callable[[], None] = nothing
+    """Called between two plans of a search: who no longer waits for it ends it there by raising."""
 
 
 NOTHING_ELSE = Surroundings()
@@ -92,8 +94,8 @@ def plan(
     others = (surroundings.siblings, surroundings.machines)
     return replace(
         result,
-        fixes=plan_fixes(request, of, before, *others),
-        alternatives=alternatives(request, of, choice, *others),
+        fixes=plan_fixes(request, of, before, *others, between=surroundings.between),
+        alternatives=alternatives(request, of, choice, *others, between=surroundings.between),
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from wizard.dataclass import replace
 from wizard.planning.planner import run_plan as find_plan
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from wizard.planning.options import (
 from wizard.planning.values import LEAST_UTILIZATION
 from wizard.schemas.inputs import HardwareInput
 from wizard.schemas.outputs import FeasibilityReport, GPUInfo, VLLMConfig
+from wizard.vllm.limits import rounds_weights
 
 
 def command_options(
@@ -38,7 +39,8 @@ def command_options(
     if capable and not (config.kv_cache_dtype or "").startswith("fp8"):
         changes: Changes = (("model.kv_cache_dtype", "fp8"),)
         yield Option("--kv-cache-dtype fp8", changes, COST_QUALITY, "cache")
-    if capable and config.quantization is None and launch.metadata.quantization_config is None:
+    rounds = rounds_weights(launch.capability, launch.rules.number)
+    if rounds and config.quantization is None and launch.metadata.quantization_config is None:
         changes = (("model.quantization", "fp8"),)
         yield Option("--quantization fp8", changes, COST_QUALITY + 0.5, "weights")
     engines = config.pipeline_parallel_size * config.data_parallel_size

@@ -16,7 +16,6 @@ from wizard.planning.memory import decisive_gpu, evaluate
 from wizard.planning.options import (
     COST_CONTEXT,
     COST_GPUS,
-    FP8_CAPABILITY,
     Option,
     more_of_the_same,
     other_machines,
@@ -29,6 +28,7 @@ from wizard.planning.situation import Situation, nvlink_present, situation
 from wizard.planning.terms import weights_bytes
 from wizard.schemas.inputs import PlanRequest, PolicyInput, WorkloadInput
 from wizard.schemas.outputs import FeasibilityReport, Fix, GPUInfo, VLLMConfig
+from wizard.vllm.limits import rounds_weights
 
 MAX_FIXES = 6
 """As many as a glance takes in; the cheapest come first."""
@@ -79,12 +79,18 @@ def plan_fixes(
     before: Outcome,
     siblings: Mapping[str, ModelMetadata],
     machines: Sequence[GPUInfo],
+    *,
+    between: Callable[[], None] = lambda: None,
 ) -> tuple[Fix, ...]:
-    """Fixes of a plan that doesn't fit: changes to its answers. Empty where it fits."""
+    """Fixes of a plan that doesn't fit: changes to its answers. Empty where it fits.
+
+    `between` is called before each change is planned; what it raises ends the search.
+    """
     if before.report.verdict == "fits":
         return ()
 
     def planned(changes: Changes) -> Outcome | None:
+        between()
         changed = changed_request(request, changes)
         if changed is None:
             return None
@@ -102,7 +108,7 @@ def plan_fixes(
         return _stored_bytes(metadata, of.gpu, request.model.dtype.value, of.version)
 
     def least_bytes(gpu: GPUInfo) -> float:
-        capable = (gpu.compute_capability or (0, 0)) >= FP8_CAPABILITY
+        capable = rounds_weights(gpu.compute_capability, of.rules.number)
         plain = of.metadata.quantization_config is None and request.model.quantization is None
         return weighs(of.metadata) / (2 if capable and plain and request.policy.allow_quantized else 1)
 

@@ -19,6 +19,7 @@ from wizard.planning.options import (
 from wizard.planning.situation import Situation
 from wizard.schemas.outputs import FeasibilityReport, VLLMConfig
 from wizard.vllm.flags import flag_table
+from wizard.vllm.limits import rounds_weights
 from wizard.vllm.serve_args import arguments, parse_serve_command, validate_extra_args
 from wizard.vllm.serve_config import FIELD_FLAGS
 
@@ -179,7 +180,8 @@ def _precision(of: Situation, config: VLLMConfig) -> Iterator[Option]:
         if not policy.allow_fp8_kv:
             changes += (("policy.allow_fp8_kv", True),)
         yield Option("8-bit KV cache", changes, COST_QUALITY, "cache")
-    if capable and config.quantization is None and of.metadata.quantization_config is None:
+    rounds = rounds_weights(of.gpu.compute_capability or (9, 0), of.rules.number)
+    if rounds and config.quantization is None and of.metadata.quantization_config is None:
         changes = (("model.quantization", "fp8"),)
         if not policy.allow_quantized:
             changes += (("policy.allow_quantized", True),)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from wizard.dataclass import dataclass
 from wizard.errors import WizardError
 from wizard.vllm.flags import FlagTable
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.tui.fake_engine import FakeEngine, two_h100
-from tests.tui.screen import opened, settled, text
+from tests.tui.screen import lines, opened, settled, text
+from wizard.schemas.outputs import GPUInfo
+from wizard.tui.widgets.entry import SearchBox
 
 
 async def test_without_a_driver_one_sentence_and_the_what_if_machine() -> None:
@@ -84,3 +86,28 @@ async def test_back_to_this_machine_takes_its_gpus_again() -> None:
         await settled(app, pilot)
         assert app.request.hardware.gpu == "auto"
         assert "on 2 ×" in text(app)
+
+
+async def test_slash_is_never_part_of_a_card() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("2")
+        box = app.frame.query_one("#gpu-search", SearchBox)
+        box.focus()
+        await pilot.press("4", "slash", "0", "question_mark")
+        assert box.value == "40"
+        assert "Hardware: help" in text(app)
+
+
+async def test_the_card_under_the_cursor_is_named_in_full() -> None:
+    long = "NVIDIA RTX PRO 6000 Blackwell Server Edition"
+    engine = FakeEngine()
+    engine.gpu_catalogue = lambda text: [  # type: ignore[method-assign]
+        GPUInfo(f"{long} {number}", 95 << 30, (12, 0), bandwidth_gb_s=1597) for number in (1, 2)
+    ]
+    async with opened(engine) as (app, pilot):
+        await pilot.press("2")
+        app.frame.query_one("#gpu-search").focus()
+        await pilot.press("r", "down")
+        rows = [row for row in lines(app) if "NVIDIA" in row and "…" in row]
+        assert len(rows) == len({row[:46].strip(" ▸") for row in rows}) == 2
+        assert f"{long} 2" in " ".join(text(app).split())

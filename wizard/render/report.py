@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from wizard.schemas.outputs import FeasibilityReport, PerfEstimate, Plan
-from wizard.text import count, gib, params, plural, printable, span
+from wizard.text import count, gib, params, plural, printable, span, time_span
 from wizard.wording import refusal_words
 
 WIDTH = 110
@@ -139,7 +139,7 @@ def _performance(performance: PerfEstimate) -> Iterator[str]:
     yield f"Expected speed (8 of 10 measured runs lie inside; {printable(performance.basis)})"
     if performance.saturated:
         yield "  saturated: the workload asks for more than this machine serves"
-    yield f"  time to first token  {span(performance.ttft_ms.low, performance.ttft_ms.high)} ms"
-    yield f"  time per token       {span(performance.tpot_ms.low, performance.tpot_ms.high)} ms"
+    yield f"  time to first token  {' '.join(time_span(performance.ttft_ms.low, performance.ttft_ms.high))}"
+    yield f"  time per token       {' '.join(time_span(performance.tpot_ms.low, performance.tpot_ms.high))}"
     rate = performance.output_tokens_per_s
     yield f"  output               {span(rate.low, rate.high)} tokens/s"

@@ -16,7 +16,7 @@ async def test_the_caches_of_all_engines_hold_the_load() -> None:
         hardware=HardwareInput(gpu="L40S", gpus=4, data_parallel_size=4),
         workload=WorkloadInput(prompt_tokens=2048, gen_tokens=1024, concurrency=160),
     )
-    async with opened(Planner(offline=True), request=request) as (app, pilot):
+    async with opened(Planner(offline=True), request=request, size=(120, 40)) as (app, pilot):
         await pilot.press("3")
         await settled(app, pilot)
         plan = app.view.plan

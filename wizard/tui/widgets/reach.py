@@ -37,7 +37,7 @@ class ReachChart(Painted):
             return []
         most = max(each.at_once for each in rows)
         cells = width - CONTEXT_CELLS - AT_ONCE_CELLS - 2
-        words = f"at once in each of {self.engines} engines" if self.engines > 1 else "held at once"
+        words = "at once, of each engine" if self.engines > 1 else "held at once"
         title = line((fit(f" Context      requests {words}", width), "quiet"))
         if all(each.verdict == "wont_start" for each in rows):
             return [title, line(("              none, at any length", "quiet"))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, cast
 
+from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
@@ -126,6 +127,11 @@ class VerdictPane(Painted, can_focus=False):
         sign, word, role = SIGNS[plan.feasibility.verdict]
         memory = plan.feasibility.per_gpu
         short, layout = shortage_words(plan), layout_words(plan)
+        total = f" {gib(memory.total_bytes)} GiB"
+        title = "memory of each GPU"
+        if short:  # the layout has no place above
+            title = f"each GPU · {layout}"
+            title = layout if cell_len(title + total) > width else title
         rows = [
             spread(
                 line((f" {sign} {word} ", role + "-chip")),
@@ -133,8 +139,8 @@ class VerdictPane(Painted, can_focus=False):
                 width,
             ),
             spread(
-                line((f"each GPU · {layout}" if short else "memory of each GPU", "quiet")),
-                line((f"{gib(memory.total_bytes)} GiB", "quiet")),
+                line((title, "quiet")),
+                line((total, "quiet")),
                 width,
             ),
         ]

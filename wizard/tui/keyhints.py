@@ -39,8 +39,11 @@ def common_keys(
     typing = isinstance(focused, Input)
     at = next(number for number, (name, _) in enumerate(STEPS) if name == step)
     keys = list(of_step)
-    if at + 1 < len(STEPS) and not getattr(focused, "takes_enter", False):
-        keys.append(("Enter", STEPS[at + 1][1].lower()))
+    if at + 1 < len(STEPS):
+        on = ("Enter", STEPS[at + 1][1].lower())
+        if getattr(focused, "takes_enter", False):
+            on = (" " * len(on[0]), " " * len(on[1]))  # the rest of the bar stands still
+        keys.append(on)
     keys.append(("Tab", "next"))
     if at:
         keys.append(("Esc", "back"))

@@ -127,11 +127,11 @@ class VerdictPane(Painted, can_focus=False):
         sign, word, role = SIGNS[plan.feasibility.verdict]
         memory = plan.feasibility.per_gpu
         short, layout = shortage_words(plan), layout_words(plan)
-        total = f" {gib(memory.total_bytes)} GiB"
+        total = f"{gib(memory.total_bytes)} GiB"
         title = "memory of each GPU"
         if short:  # the layout has no place above
             title = f"each GPU · {layout}"
-            title = layout if cell_len(title + total) > width else title
+            title = layout if cell_len(title + total) >= width else title
         rows = [
             spread(
                 line((f" {sign} {word} ", role + "-chip")),

@@ -107,7 +107,7 @@ class Engine(Protocol):
     def reach(
         self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]
     ) -> Sequence[Reach]:
-        """The same plan at other context lengths, shortest first. Slow."""
+        """The plan's own settings at other context lengths, shortest first. Slow."""
         ...
 
     def render(
@@ -241,12 +241,16 @@ class Planner:
     def reach(
         self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]
     ) -> Sequence[Reach]:
-        found: list[Reach] = []
-        for context in context_lengths(metadata.max_position_embeddings, request.model.max_model_len):
-            plan = self.plan(request.with_value("model.max_model_len", context), metadata, gpus)
-            report = plan.feasibility
-            found.append(Reach(context, report.kv_cache.max_concurrency, report.verdict))
-        return found
+        from wizard.planning.planner import at_lengths
+
+        plan = self.plan(request, metadata, gpus)
+        chosen = plan.feasibility.max_model_len
+        lengths = context_lengths(metadata.max_position_embeddings, chosen)
+        reports = at_lengths(plan, request, self._metadata(request, metadata), lengths)
+        return [
+            Reach(length, report.kv_cache.max_concurrency, report.verdict)
+            for length, report in zip(lengths, reports, strict=True)
+        ]
 
     def version(self, request: PlanRequest) -> str:
         """The vLLM version to plan for: as asked, else the one installed beside us, else the newest known."""

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from wizard.schemas.inputs import ModelInput, PlanRequest
 from wizard.schemas.outputs import FeasibilityReport, GPUInfo, Plan, Verdict
-from wizard.text import count, gib, printable, span
+from wizard.text import count, gib, printable, span, time_span
 
 EXAMPLE_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 """What a first run starts from: small enough for most cards, known without network."""
@@ -99,8 +99,8 @@ def plan_lines(plan: Plan) -> list[str]:
     speed = plan.performance
     if speed is not None:
         lines.append(
-            f"  first token {span(speed.ttft_ms.low, speed.ttft_ms.high)} ms, "
-            f"each token {span(speed.tpot_ms.low, speed.tpot_ms.high)} ms, "
+            f"  first token {' '.join(time_span(speed.ttft_ms.low, speed.ttft_ms.high))}, "
+            f"each token {' '.join(time_span(speed.tpot_ms.low, speed.tpot_ms.high))}, "
             f"output {span(speed.output_tokens_per_s.low, speed.output_tokens_per_s.high)} tok/s"
         )
     return lines

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from tests.tui.fake_engine import CARDS, FakeEngine, two_h100
-from tests.tui.screen import opened, settled, text
+from tests.tui.screen import lines, opened, settled, text
 from wizard.hardware.detect import Machine
+from wizard.schemas.outputs import GPUInfo
+from wizard.tui.widgets.entry import SearchBox
 
 
 async def test_without_a_driver_one_sentence_and_the_what_if_machine() -> None:
@@ -110,3 +112,28 @@ async def test_mig_instances_of_one_card_are_told_apart_and_serve_alone() -> Non
         await pilot.press("up", "space")
         await settled(app, pilot)
         assert app.request.hardware.device_ids == ("MIG-aaaa-0000",)
+
+
+async def test_slash_is_never_part_of_a_card() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("2")
+        box = app.frame.query_one("#gpu-search", SearchBox)
+        box.focus()
+        await pilot.press("4", "slash", "0", "question_mark")
+        assert box.value == "40"
+        assert "Hardware: help" in text(app)
+
+
+async def test_the_card_under_the_cursor_is_named_in_full() -> None:
+    long = "NVIDIA RTX PRO 6000 Blackwell Server Edition"
+    engine = FakeEngine()
+    engine.gpu_catalogue = lambda text: [  # type: ignore[method-assign]
+        GPUInfo(f"{long} {number}", 95 << 30, (12, 0), bandwidth_gb_s=1597) for number in (1, 2)
+    ]
+    async with opened(engine) as (app, pilot):
+        await pilot.press("2")
+        app.frame.query_one("#gpu-search").focus()
+        await pilot.press("r", "down")
+        rows = [row for row in lines(app) if "NVIDIA" in row and "…" in row]
+        assert len(rows) == len({row[:46].strip(" ▸") for row in rows}) == 2
+        assert f"{long} 2" in " ".join(text(app).split())

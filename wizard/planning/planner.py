@@ -191,6 +191,29 @@ def check(
     return with_doubts(replace(result, fixes=fixes), launch)
 
 
+def at_lengths(
+    found: Plan, request: PlanRequest, metadata: ModelMetadata, lengths: Sequence[int]
+) -> list[FeasibilityReport]:
+    """What the very settings of a plan would come to at other values of max_model_len; pure."""
+    workload = request.workload
+    if found.replicas > 1:
+        each = -(-workload.concurrency // found.replicas)
+        workload = workload.model_copy(update={"concurrency": each})
+    return [
+        evaluate(
+            found.config.model_copy(update={"max_model_len": length}),
+            metadata,
+            found.gpus,
+            version=found.vllm_version,
+            workload=workload,
+            policy=request.policy,
+            nvlink=nvlink_present(request, found.gpus),
+            nodes=request.hardware.nodes,
+        )
+        for length in lengths
+    ]
+
+
 def run_plan(
     request: PlanRequest,
     *,

@@ -413,3 +413,8 @@ class Plan:
     artifacts: dict[str, str] = field(default_factory=dict)
     resolved: Resolved | None = None
     """None only in plans that were put together by hand."""
+
+    @property
+    def engines(self) -> int:
+        """Caches that requests are spread over; the figures of `feasibility` are one's."""
+        return self.config.data_parallel_size * self.replicas

@@ -146,6 +146,7 @@ def methods(version: str) -> tuple[str, ...]:
     return flag_table(version).flags["--quantization"].known
 
 
+@lru_cache(maxsize=256)
 def loads_method(method: str, version: str) -> bool:
     """Whether `version` loads checkpoints that declare `method`, whatever it calls it itself."""
     known = {method_name(name) for name in methods(version)}

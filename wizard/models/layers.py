@@ -76,7 +76,9 @@ def standard_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
             modules += gated_mlp(facts, traits, traits.mlp, dense_width(facts, traits, index))
     elif traits.mlp:
         dense = gated_mlp(facts, traits, traits.mlp, dense_width(facts, traits, index))
-        modules = modules + [replace(matrix, sequence_parallel=traits.dense_copied) for matrix in dense]
+        if traits.dense_copied:
+            dense = [replace(matrix, sequence_parallel=True) for matrix in dense]
+        modules = [*modules, *dense]
     norms = traits.norms + (2 if switched(facts, traits.more_norms_if) else 0)
     if norms:
         modules.append(norm("norms", hidden_size(facts), switched(facts, traits.norm_bias), norms))

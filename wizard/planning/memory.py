@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from wizard.dataclass import dataclass, replace
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.gates import Refusal, refusal
-from wizard.planning.kv_cache import concurrency_for, kv_layout, kv_report
+from wizard.planning.kv_cache import concurrency_for, kv_layout, kv_report, kv_tokens
 from wizard.planning.launch import Launch, resolve
 from wizard.planning.non_torch import load_transient_bytes, unseen_tenants_bytes
 from wizard.planning.seed import (
@@ -90,8 +90,8 @@ def evaluate(
         per_gpu=_breakdown(launch, parts),
         kv_cache=replace(
             kv,
-            tokens_low=kv_report(launch, max(0, parts.kv_low_bytes)).tokens,
-            tokens_high=kv_report(launch, max(0, parts.kv_high_bytes)).tokens,
+            tokens_low=kv_tokens(launch, max(0, parts.kv_low_bytes)),
+            tokens_high=kv_tokens(launch, max(0, parts.kv_high_bytes)),
         ),
         max_model_len=launch.max_model_len,
         max_num_seqs=launch.max_num_seqs,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from wizard.dataclass import dataclass, replace
 from wizard.models.metadata import ModelMetadata
@@ -15,12 +16,6 @@ from wizard.planning.gates import Refusal, refusal
 from wizard.planning.kv_cache import concurrency_for, kv_layout, kv_report, kv_tokens
 from wizard.planning.launch import Launch, resolve
 from wizard.planning.non_torch import load_transient_bytes, unseen_tenants_bytes
-from wizard.planning.seed import (
-    compute_feasibility,
-    compute_kv_cache_memory,
-    compute_overhead,
-    compute_weights_memory,
-)
 from wizard.planning.terms import Terms, terms
 from wizard.planning.verdicts import EMPTY_KV, RISKS, Failure
 from wizard.schemas.inputs import PolicyInput, WorkloadInput
@@ -36,6 +31,14 @@ from wizard.schemas.outputs import (
 from wizard.vllm import errors
 from wizard.vllm.versions import NEWEST_KNOWN
 
+if TYPE_CHECKING:
+    from wizard.planning.seed import (
+        compute_feasibility,
+        compute_kv_cache_memory,
+        compute_overhead,
+        compute_weights_memory,
+    )
+
 __all__ = [
     "compute_feasibility",
     "compute_kv_cache_memory",
@@ -45,6 +48,15 @@ __all__ = [
     "evaluate",
     "refused_report",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The seed's functions, which stand on this module; nothing here needs them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from wizard.planning import seed
+
+    return getattr(seed, name)
 
 
 def evaluate(

@@ -10,13 +10,11 @@ from wizard.models.cache_layers import cache_model
 from wizard.models.metadata import ModelMetadata
 from wizard.models.tree import parameter_count
 from wizard.planning.changes import Changes
-from wizard.planning.fixes import Outcome, command_fixes, plan_fixes
 from wizard.planning.gates import Refusal
 from wizard.planning.launch import quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
 from wizard.planning.perf import estimate_performance
 from wizard.planning.recommend import Choice, choose
-from wizard.planning.search import alternatives
 from wizard.planning.situation import Situation, nvlink_present, situation
 from wizard.schemas.inputs import (
     HardwareInput,
@@ -103,12 +101,20 @@ def _with_others(
     """`result` with what could be done instead."""
     if chosen is None:
         return result
+    from wizard.planning.search import alternatives
+
     of, choice = chosen
-    before = Outcome(choice.config, choice.report, choice.layout.replicas)
     others = (surroundings.siblings, surroundings.machines)
+    fixes: tuple[Fix, ...] = ()
+    if choice.report.verdict != "fits":
+        from wizard.planning.fixes import Outcome, plan_fixes
+
+        fixes = plan_fixes(
+            request, of, Outcome(choice.config, choice.report, choice.layout.replicas), *others
+        )
     return replace(
         result,
-        fixes=plan_fixes(request, of, before, *others),
+        fixes=fixes,
         alternatives=alternatives(request, of, choice, *others),
     )
 
@@ -143,6 +149,8 @@ def check(
         performance=_performance(config, feasibility, metadata, gpus, request, chosen),
         warnings=_warnings(metadata, gpus, chosen),
     )
+    from wizard.planning.fixes import command_fixes
+
     fixes = command_fixes(
         config,
         feasibility,

@@ -18,11 +18,8 @@ from wizard.models.modules import (
     ModuleTree,
     Rotary,
 )
-from wizard.models.mtp import draft_blocks
 from wizard.models.schemes import Group, SchemedModel, grouped, schemed_model
-from wizard.models.stored import stored_bytes
 from wizard.planning.launch import Launch
-from wizard.planning.lora import lora_elements
 from wizard.planning.sharding import Layout, Size, Sizer
 from wizard.planning.vision import is_multimodal, takes_items
 from wizard.schemas.outputs import GIB
@@ -181,6 +178,8 @@ def _disagreement(model: SchemedModel, layout: Layout, launch: Launch) -> Iterat
     checkpoint = launch.metadata.checkpoint
     if checkpoint is None or not checkpoint.complete or launch.online_quantization:
         return
+    from wizard.models.stored import stored_bytes
+
     whole = Sizer(replace(layout, tp=1, pp=1, expert_tp=1, ep=1), model.quantization, [])
     described = sum(
         len(group.indices) * sum(whole.size(group.module, group.scheme).params.values())
@@ -205,6 +204,8 @@ def _draft_bytes(model: SchemedModel, sizer: Sizer, launch: Launch) -> int:
     """Loaded bytes of the layers that speculative decoding adds."""
     if launch.speculative_method is None:
         return 0
+    from wizard.models.mtp import draft_blocks
+
     drafted = _Sum()
     for group in grouped(draft_blocks(launch.metadata, launch.speculative_method), model.quantization):
         if not isinstance(group.module, Rotary):
@@ -217,6 +218,8 @@ def _lora_bytes(model: SchemedModel, sizer: Sizer, launch: Launch) -> int:
     config = launch.config
     if not config.enable_lora:
         return 0
+    from wizard.planning.lora import lora_elements
+
     elements = sum(
         len(group.indices) * lora_elements(group.module, sizer, config.max_lora_rank, fully_sharded=False)
         for group in model.groups

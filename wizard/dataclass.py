@@ -159,20 +159,26 @@ def _first_init(cls: Any, frozen: bool, kw_only: bool) -> Any:
 
     Arguments that don't fit are left to the compiled one, which says so as any function does.
     """
-    declared, names = cls._declared, cls.__match_args__
+    declared, places = cls._declared, cls.__match_args__
+    names = {each.name for each in declared}
+    defaults = {each.name: each.default for each in declared if each.default is not _MISSING}
+    factories = [(each.name, each.factory) for each in declared if each.factory is not _MISSING]
     finish = getattr(cls, "__post_init__", None)
-    calls = 0
+    calls = 0 if all(each.init for each in declared) else _OFTEN
 
     def __init__(self: Any, *values: Any, **named: Any) -> None:
         nonlocal calls
         calls += 1
-        given = dict(zip(names, values, strict=False)) | named
-        found = _found(declared, given)
-        if calls > _OFTEN or found is None or len(given) != len(values) + len(named):
+        given = dict(zip(places, values, strict=False)) | named
+        found = defaults | given
+        for name, factory in factories:
+            if name not in given:
+                found[name] = factory()
+        if calls > _OFTEN or found.keys() != names or len(given) != len(values) + len(named):
             cls.__init__ = compiled = _compiled_init(cls, frozen, kw_only)
             compiled(self, *values, **named)
             return
-        for name, value in found:
+        for name, value in found.items():
             _set(self, name, value)
         if finish is not None:
             finish(self)
@@ -181,23 +187,6 @@ def _first_init(cls: Any, frozen: bool, kw_only: bool) -> Any:
 
 
 _set = object.__setattr__
-
-
-def _found(declared: tuple[Declared, ...], given: dict[str, Any]) -> list[tuple[str, Any]] | None:
-    """A value for every field that has one; None where one is missing or nothing takes one that is given."""
-    found, taken = [], 0
-    for each in declared:
-        name = each.name
-        if each.init and name in given:
-            taken += 1
-            found.append((name, given[name]))
-        elif each.default is not _MISSING:
-            found.append((name, each.default))
-        elif each.factory is not _MISSING:
-            found.append((name, each.factory()))
-        elif each.init:
-            return None
-    return found if taken == len(given) else None
 
 
 def _compiled_init(cls: Any, frozen: bool, kw_only: bool) -> Any:

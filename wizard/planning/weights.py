@@ -92,6 +92,18 @@ def rank_weights(launch: Launch) -> RankWeights:
     Raises ConfigError for a config that can't be described; configurations that vLLM refuses are described
     as if it didn't, with its messages in `refusals`.
     """
+    global _latest
+    latest = _latest
+    if latest is None or latest[0] is not launch:
+        _latest = latest = launch, _remembered(launch)
+    return latest[1]
+
+
+_latest: tuple[Launch, RankWeights] | None = None
+"""Every term of one evaluation asks about the same launch."""
+
+
+def _remembered(launch: Launch) -> RankWeights:
     online = launch.quantization if launch.online_quantization else None
     layout = _layout(launch)
     lora = (launch.config.max_loras, launch.config.max_lora_rank) if launch.config.enable_lora else None

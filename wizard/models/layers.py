@@ -69,6 +69,14 @@ def standard_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
     return modules
 
 
+def alike(facts: Facts, traits: Traits) -> bool:
+    """Whether all layers are sure to be the same: nothing that a layer is made from is told for each by itself."""
+    if traits.layer != "standard" or traits.mixer != "gqa" or traits.moe or traits.layer_types:
+        return False
+    by_layer = ("num_attention_heads_per_layer", *traits.width)
+    return not any(isinstance(facts.get(name), list | tuple) for name in by_layer)
+
+
 def norm(name: str, width: int, bias: bool = False, count: int = 1) -> Tensor:
     """RMSNorm keeps a weight, LayerNorm a bias too."""
     return Tensor(name, count * width * (2 if bias else 1))

@@ -9,7 +9,7 @@ from wizard.errors import ConfigError
 from wizard.models.architectures import Traits, architecture_of_type, traits_of
 from wizard.models.attention import hidden_size, switched
 from wizard.models.facts import Facts
-from wizard.models.layers import LAYERS, norm
+from wizard.models.layers import LAYERS, alike, norm
 from wizard.models.metadata import ModelMetadata, short
 from wizard.models.modules import Block, Module, ModuleTree, Tensor, Vocabulary, tree_parameters
 from wizard.models.towers import TOWERS
@@ -180,6 +180,8 @@ def _blocks(facts: Facts, traits: Traits) -> tuple[Block, ...]:
     """Layers, equal ones together, in the order in which each kind first appears."""
     build = LAYERS[traits.layer]
     prefix = f"{traits.prefix}.{traits.layers}.{{}}" if traits.prefix else f"{traits.layers}.{{}}"
+    if alike(facts, traits):
+        return (Block(prefix, tuple(range(facts.layers)), tuple(build(facts, traits, 0))),)
     kinds: dict[tuple[Module, ...], list[int]] = {}
     for index in range(facts.layers):
         kinds.setdefault(tuple(build(facts, traits, index)), []).append(index)

@@ -13,7 +13,7 @@ from wizard.models.metadata import ModelMetadata, declared_dtype, short
 from wizard.models.tree import parameter_count
 from wizard.planning.changes import Changes
 from wizard.planning.doubts import doubted, weight_warnings, with_doubts
-from wizard.planning.fixes import Outcome, command_fixes, plan_fixes
+from wizard.planning.fixes import command_fixes
 from wizard.planning.gates import Refusal, refusal
 from wizard.planning.launch import Launch, quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
@@ -125,14 +125,20 @@ def _with_others(
     """`result` with what could be done instead."""
     if chosen is None:
         return result
+
     of, choice = chosen
-    before = Outcome(choice.config, choice.report, choice.layout.replicas)
     others = (surroundings.siblings, surroundings.machines)
     between = surroundings.between
+    fixes: tuple[Fix, ...] = ()
+    if choice.report.verdict != "fits":
+        from wizard.planning.fixes import Outcome, plan_fixes
+
+        before = Outcome(choice.config, choice.report, choice.layout.replicas)
+        fixes = plan_fixes(request, of, before, *others, between=between)
     return with_doubts(
         replace(
             result,
-            fixes=plan_fixes(request, of, before, *others, between=between),
+            fixes=fixes,
             alternatives=alternatives(request, of, choice, *others, between=between),
         ),
         of.launch(choice.config),
@@ -176,6 +182,7 @@ def check(
         warnings=(*_warnings(metadata, gpus, chosen), *weight_warnings(feasibility, launch)),
         resolved=resolved(launch, feasibility),
     )
+
     fixes = command_fixes(
         config,
         feasibility,

@@ -190,7 +190,11 @@ def _gated(asked: Asked) -> str:
 
 def _not_found(asked: Asked) -> str:
     near = get_close_matches(asked.model.lower(), catalogue.models(), n=1, cutoff=0.85)
-    hint = f"look at {catalogue.models()[near[0]].id}" if near else "check the spelling"
+    hint = (
+        f"look at {catalogue.models()[near[0]].id}"
+        if near and near[0] != asked.model.lower()
+        else "check the spelling"
+    )
     if asked.logged_in:
         return f"is not on the hub, or this login may not see it: {hint}"
     return f"is not on the hub, or private: {hint}, or {LOGIN} to see a private one"

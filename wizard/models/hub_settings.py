@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from wizard.errors import WizardError
+from wizard.hub_cache import cache_folder
+
+__all__ = ["DEFAULT_ENDPOINT", "TIMEOUTS", "cache_folder", "endpoint", "forbidden"]
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
@@ -39,16 +41,3 @@ def forbidden() -> bool:
     """Whether HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) forbids the hub."""
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return value.upper() in {"1", "ON", "YES", "TRUE"}
-
-
-def cache_folder() -> Path:
-    """Where the hub client keeps models: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME."""
-    if folder := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return _expanded(folder)
-    if home := os.environ.get("HF_HOME"):
-        return _expanded(home) / "hub"
-    return _expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "hub"
-
-
-def _expanded(folder: str) -> Path:
-    return Path(os.path.expandvars(folder)).expanduser()

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from wizard.planning.changes import Changes
-from wizard.planning.launch import Launch
+from wizard.planning.launch import Launch, has_fp8
 from wizard.planning.non_torch import unseen_tenants_bytes
 from wizard.planning.options import (
     COST_CONTEXT,
     COST_QUALITY,
     COST_SETTING,
     COST_SPEED,
-    FP8_CAPABILITY,
     Option,
     refusal_options,
 )
@@ -32,7 +31,7 @@ def command_options(
     yield from refusal_options(launch, as_flags=True)
     yield from _command_settings(report, launch.gpu)
     yield from _command_context(report, launch.metadata.context(launch.rules.number).length)
-    capable = launch.capability >= FP8_CAPABILITY
+    capable = has_fp8(launch.gpu)
     if not config.enforce_eager:
         yield Option("--enforce-eager", (("policy.enforce_eager", True),), COST_SPEED, "graphs")
     if capable and not (config.kv_cache_dtype or "").startswith("fp8"):

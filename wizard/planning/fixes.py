@@ -11,12 +11,11 @@ from wizard.errors import ConfigError, WizardError
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import Changes, applied_to_config, changed_gpus, changed_request
 from wizard.planning.command_options import command_options, finishing_options
-from wizard.planning.launch import Launch, resolve
+from wizard.planning.launch import Launch, has_fp8, resolve
 from wizard.planning.memory import decisive_gpu, evaluate
 from wizard.planning.options import (
     COST_CONTEXT,
     COST_GPUS,
-    FP8_CAPABILITY,
     Option,
     more_of_the_same,
     other_machines,
@@ -102,7 +101,7 @@ def plan_fixes(
         return _stored_bytes(metadata, of.gpu, request.model.dtype.value, of.version)
 
     def least_bytes(gpu: GPUInfo) -> float:
-        capable = (gpu.compute_capability or (0, 0)) >= FP8_CAPABILITY
+        capable = has_fp8(gpu)
         plain = of.metadata.quantization_config is None and request.model.quantization is None
         return weighs(of.metadata) / (2 if capable and plain and request.policy.allow_quantized else 1)
 

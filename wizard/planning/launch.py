@@ -89,6 +89,22 @@ def is_pooling(architecture: str) -> bool:
     return architecture.endswith(POOLING_SUFFIXES) and architecture not in GENERATIVE_MODELS
 
 
+FP8_CAPABILITY = (8, 9)
+"""Ada and later round weights and caches to 8 bits at full speed."""
+
+AMD_WITH_FP8 = ((9, 4), (9, 5))
+AMD_MAJOR_WITH_FP8 = 12
+"""gfx942, gfx950 and gfx12xx (vLLM 0.33 `platforms/rocm.py` `supports_fp8`); gfx numbers are no CUDA capabilities."""
+
+
+def has_fp8(gpu: GPUInfo) -> bool:
+    """Whether the GPU computes in 8-bit floats, by its architecture; an unknown one counts as Hopper."""
+    capability = gpu.compute_capability or DEFAULT_CAPABILITY
+    if gpu.vendor == "amd":
+        return capability in AMD_WITH_FP8 or capability[0] == AMD_MAJOR_WITH_FP8
+    return capability >= FP8_CAPABILITY
+
+
 def resolve_dtype(requested: str, metadata: ModelMetadata, capability: tuple[int, int]) -> str:
     """vLLM's `--dtype` rule: float32 checkpoints are halved, bfloat16 needs capability 8.0.
 

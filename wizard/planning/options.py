@@ -13,9 +13,6 @@ from wizard.planning.typed import REQUEST_PATHS
 from wizard.schemas.inputs import HardwareInput, PolicyInput
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
 
-FP8_CAPABILITY = (8, 9)
-"""Ada and later round weights and caches to 8 bits at full speed."""
-
 COUNTS = (1, 2, 4, 8)
 """GPUs that one machine is sold with."""
 

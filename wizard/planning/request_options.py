@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from wizard.errors import WizardError
 from wizard.planning.changes import Changes
+from wizard.planning.launch import has_fp8
 from wizard.planning.options import (
     COST_CONCURRENCY,
     COST_CONTEXT,
     COST_QUALITY,
     COST_SETTING,
     COST_SPEED,
-    FP8_CAPABILITY,
     Option,
     refusal_options,
 )
@@ -171,7 +171,7 @@ def _fewer(of: Situation, engines: int, report: FeasibilityReport) -> Iterator[O
 def _precision(of: Situation, config: VLLMConfig) -> Iterator[Option]:
     """Graphs, cache and weights for memory, where an answer forbids it or only a queue would gain."""
     policy = of.request.policy
-    capable = (of.gpu.compute_capability or (9, 0)) >= FP8_CAPABILITY
+    capable = has_fp8(of.gpu)
     if not config.enforce_eager:
         yield Option("no CUDA graphs", (("policy.enforce_eager", True),), COST_SPEED, "graphs")
     if capable and not (config.kv_cache_dtype or "").startswith("fp8"):

@@ -8,7 +8,7 @@ from typing import Any
 
 from wizard.planning.attempts import RAISED_UTILIZATION, Attempt, attempt, base_config, utilization
 from wizard.planning.kv_cache import kv_layout
-from wizard.planning.launch import quantization_method
+from wizard.planning.launch import has_fp8, quantization_method
 from wizard.planning.layouts import Layout
 from wizard.planning.situation import Situation
 from wizard.planning.values import (
@@ -137,7 +137,7 @@ def _cache_step(of: Situation, first: Attempt) -> Step:
     dtype, why = _recommend_kv_cache_dtype(
         model.kv_cache_dtype,
         kv_pressure(of, first),
-        of.gpu.compute_capability,
+        of.gpu.compute_capability if has_fp8(of.gpu) else None,
         allowed=policy.allow_fp8_kv,
     )
     if dtype is None or model.kv_cache_dtype != "auto" or "kv_cache_dtype" in of.fields:
@@ -160,7 +160,7 @@ def _weights_step(of: Situation) -> Step:
         model.quantization,
         False,
         checkpoint_method=quantization_method(of.metadata.quantization_config),
-        capability=of.gpu.compute_capability,
+        capability=of.gpu.compute_capability if has_fp8(of.gpu) else None,
         allowed=policy.allow_quantized,
         rules=of.rules,
     )

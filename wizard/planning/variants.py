@@ -11,9 +11,9 @@ from wizard.models.cache_layers import cache_model
 from wizard.models.drafts import predicts_tokens
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import Changes
-from wizard.planning.launch import resolve
+from wizard.planning.launch import has_fp8, resolve
 from wizard.planning.layouts import Layout, tensor_parallel_sizes
-from wizard.planning.options import FP8_CAPABILITY, other_machines
+from wizard.planning.options import other_machines
 from wizard.planning.recommend import Choice
 from wizard.planning.situation import Situation
 from wizard.planning.terms import weights_bytes
@@ -153,7 +153,7 @@ def _rounds_cache(of: Situation) -> bool:
 
 
 def _has_fp8(of: Situation) -> bool:
-    return (of.gpu.compute_capability or (9, 0)) >= FP8_CAPABILITY
+    return has_fp8(of.gpu)
 
 
 def _caches(of: Situation, best: Choice) -> Iterator[Variant]:

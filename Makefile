@@ -41,7 +41,7 @@ accuracy: $(BIN)/.run $(BIN)/.dev  ## predictions against real launches and meas
 bench: $(BIN)/.run $(BIN)/.dev  ## start-up, bytes per key and planner cost, beside bare Textual programs
 	$(BIN)/python -m tests.bench $(ARGS)
 
-screenshots: $(BIN)/.run $(BIN)/.dev  ## render the five screens into screenshots/
+screenshots: $(BIN)/.run $(BIN)/.dev  ## render the screens and a recorded journey into screenshots/
 	$(BIN)/python -m tests.screenshots
 
 lock: $(BIN)/.dev  ## write requirements.lock: the versions that development uses

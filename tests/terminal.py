@@ -76,6 +76,9 @@ class Terminal:
         self.screen = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self.screen)
         self._half = b""
+        self.answering = True
+        """Whether questions are answered at once; else `answer` does, as a slow link would at last."""
+        self._unanswered = b""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             with contextlib.suppress(OSError):
@@ -154,7 +157,7 @@ class Terminal:
         return len(self.output) - before
 
     def hold(self, keys: Sequence[str], per_s: float) -> tuple[list[tuple[float, int]], float]:
-        """Presses keys at a pace; when each answer came and its bytes, and when the last key went, in s from the first."""
+        """Presses keys at a pace: when each answer came, with its bytes, and when the last went (s from the first)."""
         began, chunks, at = time.monotonic(), [], 0.0
         for number, key in enumerate(keys):
             at = time.monotonic() - began
@@ -229,11 +232,17 @@ class Terminal:
                 self._reap(block=False)
             return False
         self.output += data
-        for pattern, reply in _REPLIES:
-            if pattern.search(data):
-                os.write(self.fd, reply)
+        self._unanswered += b"".join(reply for pattern, reply in _REPLIES if pattern.search(data))
+        if self.answering:
+            self.answer()
         self._draw(data)
         return True
+
+    def answer(self) -> None:
+        """Answers what was asked until now."""
+        if self._unanswered:
+            os.write(self.fd, self._unanswered)
+        self._unanswered = b""
 
     def _draw(self, data: bytes) -> None:
         data = self._half + data

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +130,56 @@ class TestPlan:
         assert preset["config"]["max_num_seqs"] > typed["config"]["max_num_seqs"]
 
 
+class TestWhatNeverComes:
+    """A plan that won't start shows what is short or unknown, never figures of a start."""
+
+    def test_refused_settings_have_no_terms(self, capsys: pytest.CaptureFixture[str]) -> None:
+        _, answer = check(capsys, ["--gpu", "L40S"], ["Qwen/Qwen3-8B", "--max-model-len", "999999"])
+        feasibility = answer["feasibility"]
+        assert feasibility["cause"] == "invalid_config"
+        assert feasibility["per_gpu"]["total_bytes"] > 0
+        assert feasibility["per_gpu"]["weights_bytes"] is None
+        assert feasibility["weights_gb"] is None
+        assert set(feasibility["kv_cache"].values()) == {None}
+
+    def test_refused_settings_in_text(self, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ("--gpu", "L40S", "--offline", "--", "vllm", "serve", "Qwen/Qwen3-8B", "-tp", "3")
+        _, out, _ = run(capsys, "check", *arguments)
+        assert "not counted" in out
+        assert not re.search(r"^  (weights|KV cache) ", out, re.MULTILINE)
+        assert "9 starts of 10" not in out
+
+    def test_no_room_for_a_cache(self, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ("--model", "meta-llama/Llama-3.3-70B-Instruct", "--gpu", "GeForce RTX 4090", "--offline")
+        _, out, _ = run(capsys, "plan", *arguments)
+        assert "more than the budget is needed before the first token of cache" in out
+        assert not re.search(r"\s-\d|vLLM will log|9 starts of 10", out)
+
+    def test_vllms_sentence_is_whole(self, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ("--gpu", "L40S", "--offline", "--", "vllm", "serve", "Qwen/Qwen3-8B")
+        _, out, _ = run(capsys, "check", *arguments, "--max-model-len", "999999")
+        assert "out-of-bounds error." in out
+        assert all(len(row) <= 110 for row in out.splitlines())
+
+
+class TestResolved:
+    def test_what_a_bare_command_comes_to(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """The flags stay as given; what vLLM makes of them stands beside."""
+        _, answer = check(capsys, ["--gpu", "H100 SXM5 80GB"], ["meta-llama/Llama-3.1-8B-Instruct"])
+        assert answer["config"]["gpu_memory_utilization"] is None
+        assert answer["resolved"]["gpu_memory_utilization"] == 0.92
+        assert answer["resolved"]["max_model_len"] == 131072
+        assert answer["resolved"]["max_num_seqs"] == 1024
+        assert answer["resolved"]["max_num_batched_tokens"] == 8192
+        assert answer["resolved"]["kv_cache_dtype"] == "bfloat16"
+        assert answer["resolved"]["block_size"] == 16
+
+    def test_a_version_too_old_says_whose_rules_are_used(self, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ("--model", "Qwen/Qwen3-8B", "--gpu", "L40S", "--offline", "--vllm-version")
+        assert "rules of 0.10.0" in run(capsys, "plan", *arguments, "0.1")[1]
+        assert "rules of" not in run(capsys, "plan", *arguments, "0.10.2")[1]
+
+
 class TestExport:
     def test_writes_what_it_says(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         target = tmp_path / "out"
@@ -167,7 +220,6 @@ BAD_CONFIGS: dict[str, bytes] = {
     "strings for numbers": json.dumps(CONFIG | {"num_hidden_layers": "eight"}).encode(),
     "negative": json.dumps(CONFIG | {"hidden_size": -1024}).encode(),
     "zero layers": json.dumps(CONFIG | {"num_hidden_layers": 0}).encode(),
-    "unknown architecture": json.dumps(CONFIG | {"architectures": ["NobodyKnowsThisModel"]}).encode(),
     "deeply nested": b'{"a":' * 20000 + b"1" + b"}" * 20000,
 }
 
@@ -187,6 +239,30 @@ class TestBadInput:
         (model / "config.json").write_bytes(BAD_CONFIGS[name])
         self.refused(capsys, 2, "plan", "--model", str(model), "--gpu", "L40S", "--offline")
 
+    @pytest.mark.parametrize("arguments", [("plan", "--model"), ("check", "--", "vllm", "serve")])
+    def test_an_architecture_that_vllm_does_not_serve(
+        self, capsys: pytest.CaptureFixture[str], model: Path, arguments: tuple[str, ...]
+    ) -> None:
+        """Nothing here can size it, and nothing needs to: vLLM stops before."""
+        config = CONFIG | {"architectures": ["NobodyKnowsThisModel"]}
+        (model / "config.json").write_text(json.dumps(config))
+        name, *rest = arguments
+        status, out, error = run(capsys, name, "--gpu", "L40S", "--offline", "--json", *rest, str(model))
+        answer = json.loads(out)
+        assert (status, error) == (1, "")
+        assert answer["feasibility"]["cause"] == "unsupported"
+        assert "['NobodyKnowsThisModel'] are not supported" in answer["feasibility"]["error"]
+        assert answer["model"]["params"] is None
+
+    def test_a_model_that_vllm_serves_and_nothing_sizes(
+        self, capsys: pytest.CaptureFixture[str], model: Path
+    ) -> None:
+        """vLLM's facts of torchao are its own business: the model's facts could not be had."""
+        config = CONFIG | {"quantization_config": {"quant_method": "torchao"}}
+        (model / "config.json").write_text(json.dumps(config))
+        error = self.refused(capsys, 3, "plan", "--model", str(model), "--gpu", "L40S", "--offline")
+        assert "torchao" in error
+
     def test_huge_config(self, capsys: pytest.CaptureFixture[str], model: Path) -> None:
         with (model / "config.json").open("wb") as file:
             file.truncate(50 << 20)
@@ -205,7 +281,16 @@ class TestBadInput:
         (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
         status, out, _ = run(capsys, "plan", "--model", str(model), "--gpu", "L40S", "--offline")
         assert status == 0
-        assert "shorter than its header says" in out
+        assert "TIGHT" in out
+        assert out.count("shorter than its header says") == 1
+
+    def test_a_directory_without_weights_is_planned_and_says_so(
+        self, capsys: pytest.CaptureFixture[str], model: Path
+    ) -> None:
+        status, out, _ = run(capsys, "plan", "--model", str(model), "--gpu", "L40S", "--offline")
+        assert status == 0
+        assert "FITS" in out
+        assert "no weights in this directory" in out
 
     @pytest.mark.parametrize("name", ["A100", "RTX 9999", "\x1b[31mred", ""])
     def test_gpu_name(self, capsys: pytest.CaptureFixture[str], name: str) -> None:
@@ -223,6 +308,11 @@ class TestBadInput:
             ("--gpu-memory-utilization", "1.5"),
             ("--prefix-share", "-1"),
             ("--prefix-share", "half"),
+            ("--prefix-share", "1.5"),
+            ("--prefix-share", "2"),
+            ("--extra-args", '"x'),
+            ("--extra-args", "--nonsense 3"),
+            ("--vllm-version", "0.33.0rc1"),
             ("--vllm-version", "next"),
             ("--dtype", "int3"),
             ("--policy", "fastest"),
@@ -232,6 +322,31 @@ class TestBadInput:
         self.refused(
             capsys, 2, "plan", "--model", "Qwen/Qwen3-8B", "--gpu", "L40S", "--offline", option, value
         )
+
+    def test_no_machinery_shows_through(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        """Neither regular expressions nor pydantic's words, on the line or in a profile."""
+        profile = tmp_path / "profile.yaml"
+        profile.write_text("model: 3\n")
+        errors = [
+            self.refused(capsys, 2, "plan", "--profile", str(profile)),
+            self.refused(capsys, 2, "plan", "--model", "Qwen/Qwen3-8B", "--vllm-version", "0.33.0rc1"),
+        ]
+        for error in errors:
+            assert not re.search(r"pattern|instance|dictionary|ModelInput|\^", error)
+
+    def test_a_full_disk_behind_stdout(self) -> None:
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "wizard", "gpus"],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "can't be written" in done.stderr
 
     def test_unknown_model_offline(self, capsys: pytest.CaptureFixture[str]) -> None:
         error = self.refused(capsys, 3, "plan", "--model", "nobody/nothing-1B", "--gpu", "L40S", "--offline")

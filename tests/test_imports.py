@@ -27,8 +27,7 @@ def test_help_loads_nothing_heavy(option: str) -> None:
 def test_plan_loads_no_interface_and_no_hub() -> None:
     arguments = ["plan", "--model", "Qwen/Qwen3-8B", "--gpu", "L40S", "--offline", "--json"]
     names = loaded_after(f"from wizard.cli import main; main({arguments!r})")
-    assert "pydantic" in names
-    assert not names & HEAVY
+    assert not names & (HEAVY | {"pydantic"})
 
 
 def test_package_root_is_free() -> None:

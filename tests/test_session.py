@@ -74,6 +74,15 @@ def test_a_newer_wizards_file_is_set_aside_by_that_name(tmp_path: Path) -> None:
     store = SessionStore(tmp_path)
     assert store.find() is None
     assert "newer" in store.set_aside[0].name
+    assert "was saved by a newer wizard" in store.set_aside_words
+    assert str(store.set_aside[0]) in store.set_aside_words
+
+
+def test_what_is_found_goes_through_what_this_start_says(tmp_path: Path) -> None:
+    saved(tmp_path)
+    found = SessionStore(tmp_path).find(lambda request: request.with_value("hardware.gpus", 4))
+    assert found is not None
+    assert (found.session.request.hardware.gpus, found.session.request.workload.concurrency) == (4, 77)
 
 
 def test_an_unreadable_file_does_not_hide_an_older_good_one(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wizard import __version__
@@ -34,6 +36,9 @@ examples:
   vllm-wizard-tui export --model Qwen/Qwen3-32B --gpu H200 -o ./qwen3
 """
 
+CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What a full or broken disk behind stdout answers."""
+
 CHECKED_STEPS = ("hardware", "workload")
 """`check` takes what isn't part of the vLLM command itself: the machine and the load."""
 
@@ -45,15 +50,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(command_line)
         options.serve = serve
-        return int(options.run(options))
+        status = int(options.run(options))
+        sys.stdout.flush()
     except WizardError as error:
         _complain(str(error))
         return error.exit_status
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()
         return 0
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE or error.filename is not None:
+            raise
+        _leave_stdout()
+        _complain(f"the output can't be written ({error.strerror}); make room, or send it elsewhere.")
+        return 2
     except KeyboardInterrupt:
         return 130
+    return status
+
+
+def _leave_stdout() -> None:
+    """What is still to be written goes nowhere, so that Python's own last flush doesn't fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(sentence: str) -> None:
@@ -159,7 +177,11 @@ def _request_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _part(question: Question) -> str:
-    return question.key.split(".")[0]
+    return _part_of(question.key)
+
+
+def _part_of(key: str) -> str:
+    return key.split(".")[0]
 
 
 def _is_flag(question: Question) -> bool:
@@ -170,7 +192,8 @@ def _is_flag(question: Question) -> bool:
 def _question_options(parser: Any, questions: Iterable[Question]) -> None:
     """One command-line option per question, named as the question says."""
     for each in questions:
-        help_text = each.help.replace("%", "%%")
+        help_text = each.help + (" (0 to 1, or like 20%)" if each.unit == "share" else "")
+        help_text = help_text.replace("%", "%%")
         if each.kind == "switch":
             parser.add_argument(
                 each.option,
@@ -201,15 +224,18 @@ def _request(options: argparse.Namespace) -> PlanRequest | None:
 
     Raises WizardError naming the option and the value that isn't allowed.
     """
+    answers = _given(options)
+    return _build(answers) if answers.get("model.model") else None
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """What profile, preset and options say, by question key; later ones win."""
     answers: dict[str, Any] = {}
     if getattr(options, "profile", None):
         from wizard.render.profile import load_profile
 
         answers.update(_flat(load_profile(options.profile)))
-    answers.update(_answers(options))
-    if not answers.get("model.model"):
-        return None
-    return _build(answers)
+    return answers | _answers(options)
 
 
 def _answers(options: argparse.Namespace) -> dict[str, Any]:
@@ -226,13 +252,27 @@ def _answers(options: argparse.Namespace) -> dict[str, Any]:
     if options.vllm_version if "vllm_version" in options else None:
         answers["policy.vllm_version"] = options.vllm_version
     if getattr(options, "extra_args", None):
-        import shlex
-
-        answers["policy.extra_args"] = tuple(shlex.split(options.extra_args))
+        answers["policy.extra_args"] = _words(options.extra_args)
     return answers
 
 
+def _words(text: str) -> tuple[str, ...]:
+    """Flags as a shell would split them."""
+    import shlex
+
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise WizardError(
+            f"--extra-args {text!r} is not allowed: a quotation mark isn't closed, or a backslash ends it."
+        ) from error
+
+
 def _parsed(question: Question, text: str) -> Value:
+    if question.unit == "share" and "%" not in text and _above_one(text):
+        raise WizardError(
+            f"{question.option} {text!r} is not allowed: write a share from 0 to 1, or a percentage such as 20%."
+        )
     try:
         return parse(question, text)
     except AnswerError as error:
@@ -240,28 +280,33 @@ def _parsed(question: Question, text: str) -> Value:
         raise WizardError(f"{question.option} {text!r} is not allowed: {sentence}") from error
 
 
-def _build(answers: dict[str, Any]) -> PlanRequest:
-    from pydantic import ValidationError
+def _above_one(text: str) -> bool:
+    try:
+        return float(text) > 1
+    except ValueError:
+        return False
 
+
+def _build(answers: dict[str, Any]) -> PlanRequest:
     from wizard.schemas.inputs import PlanRequest
 
-    parts: dict[str, dict[str, Any]] = {}
+    parts: dict[str, Any] = {}
     for key, value in answers.items():
         part, field = key.split(".")
         parts.setdefault(part, {})[field] = value
     try:
-        return PlanRequest.model_validate(parts)
-    except ValidationError as error:
+        return PlanRequest(**parts)
+    except ValueError as error:
         raise WizardError(_sentence(error)) from error
 
 
 def _sentence(error: Any) -> str:
     """One sentence for the first thing that validation found wrong."""
-    first = error.errors()[0]
-    key = ".".join(str(item) for item in first["loc"][:2])
+    from wizard.schemas.problems import first_problem
+
+    key, value, words = first_problem(error)
     option = next((each.option for each in QUESTIONS if each.key == key), key)
-    message = str(first["msg"])
-    return f"{option} {first['input']!r} is not allowed: {message[:1].lower()}{message[1:]}."
+    return f"{option} {value!r} is not allowed: {words}."
 
 
 def _flat(request: PlanRequest) -> dict[str, Any]:
@@ -293,6 +338,10 @@ def _needed_request(options: argparse.Namespace) -> PlanRequest:
     if request is None:
         raise WizardError("--model is missing; name a Hugging Face id or a model directory.")
     version = _version_to_plan_for(request.policy.vllm_version)
+    if request.policy.extra_args:
+        from wizard.planning.typed import settled
+
+        settled(request, version)  # flags that this version doesn't take are bad usage, as for `check`
     return request.with_value("policy.vllm_version", version)
 
 
@@ -340,13 +389,18 @@ def _check(options: argparse.Namespace) -> int:
     needed = -(-config.world_size // config.nnodes)
     if options.serve and answers.get("hardware.gpu", "auto") != "auto":
         answers.setdefault("hardware.gpus", needed)
+    nodes_given = "hardware.nodes" in answers
     answers.setdefault("hardware.nodes", config.nnodes)
     request = _build(answers)
     metadata = load_model_metadata(config.model, revision=config.revision, offline=options.offline)
+    gpus = resolve_hardware(request.hardware)
+    if config.distributed_executor_backend == "ray" and not nodes_given:
+        cluster = -(-config.world_size // len(gpus))  # Ray finds GPUs on as many nodes as it needs
+        request = request.with_value("hardware.nodes", cluster)
     plan = check(
         config,
         metadata,
-        resolve_hardware(request.hardware),
+        gpus,
         version=version,
         hardware=request.hardware,
         workload=request.workload if workload_given else None,
@@ -382,7 +436,7 @@ def _export(options: argparse.Namespace) -> int:
         return _show(plan, request, options.json) if options.json else 1
     written = write_bundle(Path(options.output), artifacts, overwrite=options.overwrite)
     if options.json:
-        from dataclasses import replace
+        from wizard.dataclass import replace
 
         return _show(replace(plan, artifacts=artifacts), request, as_json=True)
     for path in written.files:
@@ -435,7 +489,9 @@ def _wizard(options: argparse.Namespace) -> int:
     """The wizard in the richest form that this terminal can show."""
     if options.example:
         return _example(options)
-    request = _request(options)
+    answers = _given(options)
+    resume = partial(_resumed, answers)
+    request = _starting(answers)
     terminal = sys.stdin.isatty()
     full_screen = (
         terminal and sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
@@ -445,15 +501,45 @@ def _wizard(options: argparse.Namespace) -> int:
             "the wizard needs a terminal; without one use `plan --model M --gpu NAME` for the figures "
             "and `export --model M --gpu NAME -o DIR` for the files."
         )
+    fresh = options.fresh or "model.model" in answers
     if options.plain or options.screen_reader or not full_screen:
         from wizard.prompts import run as run_prompts
 
         return run_prompts(
-            request, fresh=options.fresh, offline=options.offline, screen_reader=options.screen_reader
+            request, resume, fresh=fresh, offline=options.offline, screen_reader=options.screen_reader
         )
     from wizard.tui.app import run as run_tui
 
-    return run_tui(request, fresh=options.fresh, offline=options.offline, mouse=not options.no_mouse)
+    return run_tui(request, resume, fresh=fresh, offline=options.offline, mouse=not options.no_mouse)
+
+
+def _starting(answers: dict[str, Any]) -> PlanRequest | None:
+    """What a wizard starts from when options or a profile say something; None where they say nothing.
+
+    Raises WizardError for an answer that isn't allowed, and for a GPU that the catalogue doesn't have.
+    """
+    if not answers:
+        return None
+    from wizard.hardware.resolve import canonical
+    from wizard.wording import EXAMPLE_MODEL
+
+    request = _build({"model.model": EXAMPLE_MODEL, **answers})
+    return request.with_value("hardware.gpu", canonical(request.hardware.gpu))
+
+
+def _resumed(answers: dict[str, Any], saved: PlanRequest) -> PlanRequest:
+    """A saved request with what the options say on top; a GPU named anew brings none of the old machine."""
+    kept = _flat(saved)
+    if "hardware.gpu" in answers:
+        kept = {key: value for key, value in kept.items() if _part_of(key) != "hardware"}
+    request = _build({**kept, **answers})
+    from wizard.errors import HardwareError
+    from wizard.hardware.resolve import canonical
+
+    try:
+        return request.with_value("hardware.gpu", canonical(request.hardware.gpu))
+    except HardwareError:  # saved by a wizard with another catalogue: the screen says what is wrong
+        return request
 
 
 def _example(options: argparse.Namespace) -> int:

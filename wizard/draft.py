@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from wizard.engine import Engine, Progress
 from wizard.errors import WizardError
 from wizard.history import History
+from wizard.schemas.checked import why_not
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import GPUInfo, Plan
 from wizard.text import printable
@@ -52,8 +51,8 @@ class Draft:
         try:
             for path, value in changes:
                 changed = changed.with_value(path, value)
-        except ValidationError as error:
-            self._say(printable(f"{what}: {error.errors()[0]['msg']}."))
+        except ValueError as error:
+            self._say(printable(f"{what}: {why_not(error)}."))
             return
         if changed != self.request:
             self.history.record(self.request, what)

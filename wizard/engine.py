@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from wizard.dataclass import dataclass
 from wizard.models.found import FoundModel
 from wizard.models.traffic import CancelledError, Traffic
 from wizard.schemas.inputs import HardwareInput, PlanRequest
@@ -271,7 +271,7 @@ class Planner:
 
     @staticmethod
     def _metadata(request: PlanRequest, metadata: ModelMetadata) -> ModelMetadata:
-        from dataclasses import replace
+        from wizard.dataclass import replace
 
         if request.model.params_b is None:
             return metadata

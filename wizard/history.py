@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from wizard.dataclass import dataclass
 from wizard.schemas.inputs import PlanRequest
 
 MOST_KEPT = 500

@@ -18,7 +18,7 @@ from wizard.engine import Engine, ModelRow, Planner
 from wizard.errors import WizardError
 from wizard.questions import PRESETS, QUESTIONS, STEPS, Question, Step, question
 from wizard.schemas.inputs import PlanRequest
-from wizard.session import Session, SessionStore
+from wizard.session import Resume, Session, SessionStore
 from wizard.text import charset, gib, own_environment, printable
 from wizard.wording import (
     VERDICTS,
@@ -47,10 +47,10 @@ class PlainWizard:
 
     # -- from start to end
 
-    def run(self, request: PlanRequest | None, *, fresh: bool) -> int:
+    def run(self, request: PlanRequest | None, resume: Resume = lambda saved: saved, *, fresh: bool) -> int:
         """Asks until the user is through; the exit status."""
         try:
-            self._begin(request, fresh=fresh)
+            self._begin(request, resume, fresh=fresh)
             while self._walk():
                 pass
         except LeaveError:
@@ -63,8 +63,10 @@ class PlainWizard:
                 self.store.release()
         return 0
 
-    def _begin(self, request: PlanRequest | None, *, fresh: bool) -> None:
-        found = self.store.find() if self.store is not None and not fresh and request is None else None
+    def _begin(self, request: PlanRequest | None, resume: Resume, *, fresh: bool) -> None:
+        found = self.store.find(resume) if self.store is not None and not fresh else None
+        if self.store is not None and self.store.set_aside:
+            self.asker.say(self.store.set_aside_words)
         if found is not None:
             words = f"Continue with {request_words(found.session.request)}, at {_title(found.session.step)}?"
             options = (("continue", "Continue where I left off"), ("fresh", "Start afresh"))
@@ -355,10 +357,13 @@ def _title(step: str) -> str:
     return next((title for name, title in STEPS if name == step), STEPS[0][1])
 
 
-def run(request: PlanRequest | None, *, fresh: bool, offline: bool, screen_reader: bool) -> int:
-    """Asks on this terminal; the exit status."""
+def run(
+    request: PlanRequest | None, resume: Resume, *, fresh: bool, offline: bool, screen_reader: bool
+) -> int:
+    """Asks on this terminal; the exit status. A session that is found goes through `resume`."""
     environment = own_environment()
     letters = charset(environment)
     dumb = os.environ.get("TERM", "dumb") in {"dumb", "unknown", ""}
     asker: Asker = LineAsker(letters) if dumb or screen_reader else QuestionaryAsker(letters)
-    return PlainWizard(Planner(offline=offline), asker, store=SessionStore()).run(request, fresh=fresh)
+    wizard = PlainWizard(Planner(offline=offline), asker, store=SessionStore())
+    return wizard.run(request, resume, fresh=fresh)

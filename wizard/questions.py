@@ -7,9 +7,10 @@ defaults are those of `schemas.inputs`, which a test compares.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
+
+from wizard.dataclass import dataclass
 
 Kind = Literal["search", "text", "slider", "number", "choice", "switch"]
 Step = Literal["model", "hardware", "workload", "policy", "export"]

@@ -12,14 +12,14 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
+from wizard.dataclass import dataclass
+from wizard.schemas.checked import Checked
 from wizard.schemas.inputs import PlanRequest
+from wizard.text import printable
 
 FORMAT = 1
 """Of the session file; a file with a larger number was written by a newer wizard."""
@@ -27,14 +27,19 @@ FORMAT = 1
 SLOTS = 16
 """Wizards that can be saved side by side; one more runs unsaved."""
 
+NEWER = "newer"
+"""In the name of a file set aside because a newer wizard wrote it."""
+
 LARGEST_BYTES = 1 << 20
 """A session is a few kilobytes; anything larger is not one."""
 
 
-class Session(BaseModel):
-    """All that the next start needs to go on at the same screen with the same values."""
+Resume = Callable[[PlanRequest], PlanRequest]
+"""What becomes of a saved request at the next start."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+class Session(Checked):
+    """All that the next start needs to go on at the same screen with the same values."""
 
     format: int = FORMAT
     step: str = "model"
@@ -72,15 +77,18 @@ class SessionStore:
         self._slot: Path | None = None
         self._lock: int | None = None
 
-    def find(self) -> Found | None:
-        """The newest session that no running wizard owns, and this wizard owns from now on; else None."""
+    def find(self, resume: Resume = lambda saved: saved) -> Found | None:
+        """The newest session that no running wizard owns, and this wizard owns from now on; else None.
+
+        `resume` makes of the saved request the one to go on with: with this start's options on top.
+        """
         with contextlib.suppress(OSError):
             for path in self._newest_first():
                 if not self._claim(path):
                     continue
                 session = self._read(path)
                 if session is not None:
-                    return Found(session, path)
+                    return Found(session.model_copy(update={"request": resume(session.request)}), path)
                 self.release()
         return None
 
@@ -98,6 +106,14 @@ class SessionStore:
             return False
         self.trouble = ""
         return True
+
+    @property
+    def set_aside_words(self) -> str:
+        """What became of the saved session that was not read, in one sentence with its path; empty for none."""
+        if not self.set_aside:
+            return ""
+        why = "was saved by a newer wizard" if NEWER in self.set_aside[0].name else "could not be read"
+        return f"The saved session {why}; it is kept as {printable(self.set_aside[0], 4000)}"
 
     def discard(self) -> None:
         """Forgets what is saved in this wizard's slot."""
@@ -142,12 +158,12 @@ class SessionStore:
                 return None
             document: Any = json.loads(path.read_text(encoding="utf-8"))
             if _is_newer(document):
-                self._put_aside(path, "newer")
+                self._put_aside(path, NEWER)
                 return None
             return Session.model_validate(document)
         except OSError:
             return None
-        except (ValueError, RecursionError, ValidationError):
+        except (ValueError, RecursionError):
             self._put_aside(path, "unreadable")
             return None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 GIB = 1 << 30
@@ -151,7 +150,8 @@ def own_environment() -> Mapping[str, str]:
     """
     environment = dict(os.environ)
     try:
-        given = Path("/proc/self/environ").read_bytes().split(b"\0")
+        with open("/proc/self/environ", "rb") as file:  # noqa: PTH123 - pathlib costs every start 4 ms
+            given = file.read().split(b"\0")
     except OSError:
         return environment
     if environment.get("LC_CTYPE") and not any(entry.startswith(b"LC_CTYPE=") for entry in given):
@@ -197,8 +197,10 @@ def span(low: float, high: float) -> str:
     return f"{milliseconds(rounded(low))}–{milliseconds(rounded(high))}"
 
 
-def params(value: float) -> str:
-    """Parameters in billions: `30.5B`, `0.5B`, `1.04T`."""
+def params(value: float | None) -> str:
+    """Parameters in billions: `30.5B`, `0.5B`, `1.04T`; `?` where nobody knows."""
+    if value is None:
+        return "?"
     if value >= 1e12:
         return f"{value / 1e12:.2f}T"
     billions = value / 1e9

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from wizard.schemas.inputs import ModelInput, PlanRequest
-from wizard.schemas.outputs import GPUInfo, Plan, Verdict
+from wizard.schemas.outputs import FeasibilityReport, GPUInfo, Plan, Verdict
 from wizard.text import count, gib, printable, span
 
 EXAMPLE_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
@@ -75,6 +75,11 @@ def shortage_words(plan: Plan) -> str:
     return f"short {shown} GiB" if shown != "0.0" else ""
 
 
+def refusal_words(report: FeasibilityReport) -> str:
+    """What stands before the sentence of a plan that won't start: whose words it holds."""
+    return "vLLM would stop with" if report.quoted else "vLLM would refuse the flags"
+
+
 def plan_lines(plan: Plan) -> list[str]:
     """The feasibility panel in lines to be read from top to bottom."""
     report, memory = plan.feasibility, plan.feasibility.per_gpu
@@ -83,15 +88,19 @@ def plan_lines(plan: Plan) -> list[str]:
     lines = [
         f"{sign} {word}{', ' + lack if lack else ''}: {printable(plan.model.id, 120)}",
         f"  on {machine_words(plan.gpus, plan.nodes)}, {layout_words(plan)}, vLLM {plan.vllm_version}",
-        f"  {gib(memory.total_bytes)} GiB each: weights {gib(memory.weights_bytes)}, "
-        f"activation peak {gib(memory.activation_peak_bytes)}, "
-        f"CUDA graphs {gib(memory.cuda_graphs_bytes)},",
-        f"  other {gib(memory.non_torch_bytes)}, KV cache {gib(memory.kv_cache_available_bytes)}, "
-        f"not used {gib(memory.unused_bytes)}, other programs {gib(memory.other_processes_bytes)}",
     ]
+    if report.counted:
+        left = memory.kv_cache_available_bytes
+        lines += [
+            f"  {gib(memory.total_bytes)} GiB each: weights {gib(memory.weights_bytes)}, "
+            f"activation peak {gib(memory.activation_peak_bytes)}, "
+            f"CUDA graphs {gib(memory.cuda_graphs_bytes)},",
+            f"  other {gib(memory.non_torch_bytes)}, KV cache {gib(left) if left > 0 else 'none'}, "
+            f"not used {gib(memory.unused_bytes)}, other programs {gib(memory.other_processes_bytes)}",
+        ]
     if report.verdict == "wont_start":
-        quoted = textwrap.wrap(printable(report.error or "", 600), 74)
-        return [*lines, "  vLLM would stop with:", *(f"    {row}" for row in quoted)]
+        quoted = textwrap.wrap(printable(report.error or "", 4000), 74)
+        return [*lines, f"  {refusal_words(report)}:", *(f"    {row}" for row in quoted)]
     cache = report.kv_cache
     lines += [
         f"  {count(cache.tokens)} tokens in the cache, {cache.max_concurrency:.1f} requests of "

@@ -112,7 +112,9 @@ def key_rows(size: str, rounds: int = 3) -> Iterator[str]:
         for _ in range(rounds):
             for name, runs in rows.items():
                 program, way = ("sixty", "wait:600") if name == "sixty" else ("wizard", SLIDERS[name])
-                run = drive(program, home, f"{way},wait:600,{STEPS},tab*5", "--size", size, "--idle", "0")
+                run = drive(
+                    program, home, f"{way},wait:600,{STEPS},wait:1500,tab*5", "--size", size, "--idle", "0"
+                )
                 runs.append(run)
     steps = {
         name: [

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from wizard.data import read_text
 from wizard.errors import HardwareError
-from wizard.hardware.catalogue import DATA, find, get_gpu_by_name, gpus, match_reported, search
+from wizard.hardware.catalogue import find, get_gpu_by_name, gpus, match_reported, search
 from wizard.schemas.outputs import GIB, MIB
 
 
@@ -144,7 +145,7 @@ def test_reported_names_match_by_memory_where_sizes_share_a_name() -> None:
 
 
 def test_prices_name_cards_of_the_catalogue() -> None:
-    offers = json.loads((DATA / "prices.json").read_text(encoding="utf-8"))["offers"]
+    offers = json.loads(read_text("prices.json"))["offers"]
     known = {gpu.name for gpu in gpus()}
     assert {offer["gpu"] for offer in offers} <= known
     assert all(offer["captured"] and offer["source"] for offer in offers)

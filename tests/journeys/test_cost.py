@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.journeys.conftest import Start
+from wizard.tui import flow
 
 pytestmark = pytest.mark.journey
 
@@ -90,3 +91,33 @@ def test_a_held_key_never_queues_more_than_a_slow_link_carries(start: Start) -> 
     terminal.settle(0.3)
     assert terminal.output.count(FRAME) - frames <= took / 0.05 + 2
     assert len(terminal.output) - size <= LINK_BYTES_PER_S * max(took, 0.5)
+
+
+def test_frames_wait_while_the_link_is_full(start: Start) -> None:
+    """Ten jumps on a link that has not yet carried the first: they are not painted one after the other."""
+    terminal = start("fresh", size=(200, 60))
+    terminal.wait_for("Fits")
+    terminal.settle(0.6)
+    terminal.answering = False
+    before = len(terminal.output)
+    for key in "2345123453":
+        terminal.press(key)
+        terminal.settle(0.15)
+    jammed = len(terminal.output) - before
+    terminal.answering = True
+    terminal.answer()
+    terminal.wait_for("▸Preset")
+    assert jammed <= flow.WINDOW_BYTES + FIRST_FRAME_BYTES
+    assert len(terminal.output) - before <= flow.WINDOW_BYTES + 2 * FIRST_FRAME_BYTES
+
+
+def test_a_terminal_that_never_answers_is_not_waited_for(start: Start) -> None:
+    terminal = start("fresh", size=(200, 60))
+    terminal.wait_for("Fits")
+    terminal.settle(0.6)
+    terminal.answering = False
+    for key in "23452345":
+        terminal.press(key)
+        terminal.settle(0.15)
+    terminal.press("3")
+    terminal.wait_for("▸Preset", deadline_s=flow.GIVE_UP_S + 10)

@@ -26,6 +26,7 @@ CARDS = {
     "b200": ("NVIDIA B200", 178.35, (10, 0)),
     "4090": ("NVIDIA GeForce RTX 4090", 23.53, (8, 9)),
     "a100": ("NVIDIA A100-SXM4-80GB", 79.25, (8, 0)),
+    "v100": ("Tesla V100-SXM2-32GB", 31.74, (7, 0)),
     "t4": ("Tesla T4", 14.56, (7, 5)),
 }
 
@@ -47,6 +48,7 @@ def launched(
     gpu: str = "h100",
     version: str = "0.33.0",
     gpus: int | None = None,
+    nodes: int | None = None,
     **settings: Any,
 ) -> Launch:
     """What `vllm serve org/model` with these settings comes to."""
@@ -56,4 +58,5 @@ def launched(
         card(gpu),
         version=version,
         gpus_per_node=gpus,
+        nodes=nodes,
     )

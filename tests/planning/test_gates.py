@@ -178,6 +178,102 @@ def test_more_ranks_than_gpus_unless_they_are_elsewhere() -> None:
     assert refusal(launched(tensor_parallel_size=4, gpus=2, distributed_executor_backend="ray")) is None
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"tensor_parallel_size": 4}, "DP adjusted local rank 1 is out of bounds for 1 devices."),
+        ({"pipeline_parallel_size": 8}, "DP adjusted local rank 1 is out of bounds for 1 devices."),
+        ({"data_parallel_size": 40}, "DP adjusted local rank 1 is out of bounds for 1 devices."),
+        (
+            {"data_parallel_size": 2, "pipeline_parallel_size": 2},
+            "DP adjusted local rank 1 is out of bounds for 1 devices.",
+        ),
+        ({"data_parallel_size": 3}, "Invalid data-parallel launch options: `--nnodes 2` must evenly divide"),
+        ({"data_parallel_size": 1}, "Invalid data-parallel launch options: `--nnodes 2` must evenly divide"),
+    ],
+)
+def test_nodes_bring_their_own_gpus_and_share_the_ranks_evenly(
+    settings: dict[str, int], sentence: str
+) -> None:
+    """Two nodes of one GPU hold two ranks, whichever way they are spread."""
+    found = refused(launched(gpus=1, nnodes=2, **settings))
+    assert found.cause == "invalid_config"
+    assert found.error.startswith(sentence)
+    if found.change:
+        assert refusal(launched(gpus=1, nnodes=2, **{**settings, **dict(found.change)})) is None
+
+
+@pytest.mark.parametrize(
+    "settings", [{"tensor_parallel_size": 2}, {"pipeline_parallel_size": 2}, {"data_parallel_size": 2}]
+)
+def test_as_many_ranks_as_the_nodes_have_gpus(settings: dict[str, int]) -> None:
+    assert refusal(launched(gpus=1, nnodes=2, **settings)) is None
+
+
+def test_engines_that_would_be_torn_between_nodes() -> None:
+    found = refused(launched(gpus=3, nnodes=2, pipeline_parallel_size=2, data_parallel_size=3))
+    assert "nnodes (2) must be divisible by the number of data parallel node groups (3 =" in found.error
+
+
+def test_a_ray_cluster_is_as_large_as_the_machine() -> None:
+    settings = {"tensor_parallel_size": 4, "gpus": 2, "distributed_executor_backend": "ray"}
+    assert refusal(launched(nodes=2, **settings)) is None
+    assert "exceeds the total number of available GPUs" in refused(launched(nodes=1, **settings)).error
+
+
+def test_nodes_that_never_join() -> None:
+    found = refused(launched(gpus=2, nodes=1, nnodes=2, pipeline_parallel_size=4))
+    assert "2/4 clients joined" in found.error
+
+
+@pytest.mark.parametrize(
+    ("method", "version", "loads"),
+    [
+        ("bitsandbytes", "0.33.0", False),
+        ("bitsandbytes", "0.28.0", False),
+        ("bitsandbytes", "0.27.0", True),
+        ("hqq", "0.33.0", False),
+        ("hqq", "0.14.1", True),
+        ("auto-round", "0.33.0", True),
+        ("gptq", "0.19.1", True),
+        ("gptq", "0.33.0", True),
+        ("frobnicate", "0.33.0", False),
+    ],
+)
+def test_a_checkpoint_needs_a_version_that_knows_its_method(method: str, version: str, loads: bool) -> None:
+    metadata = model(quantization_config={"quant_method": method})
+    launch = launched(metadata, version=version)
+    if loads:
+        assert refusal(launch) is None
+    else:
+        found = refused(launch)
+        assert found.cause == "unsupported"
+        assert found.error.startswith(f"Unknown quantization method: {method}. Must be one of ['awq',")
+
+
+def test_key_value_heads_serve_as_many_query_heads_each() -> None:
+    assert (
+        refused(launched(model(num_key_value_heads=7))).error
+        == "num_heads (32) is not divisible by num_kv_heads (7)"
+    )
+
+
+def test_a_dtype_that_torch_does_not_have() -> None:
+    """`int3` it has: there vLLM falls back, so that nothing is refused."""
+    assert refused(launched(model(dtype="fp16"))).error == "module 'torch' has no attribute 'fp16'"
+    assert refusal(launched(model(dtype="int3"))) is None
+
+
+@pytest.mark.parametrize(("version", "starts"), [("0.33.0", False), ("0.20.0", False), ("0.19.1", True)])
+def test_wheels_hold_no_kernels_for_volta_since_cuda_13(version: str, starts: bool) -> None:
+    launch = launched(gpu="v100", version=version)
+    assert (refusal(launch) is None) is starts
+    if not starts:
+        assert refused(launch).cause == "unsupported"
+        assert refused(launch).error == "CUDA error: no kernel image is available for execution on the device"
+    assert refusal(launched(gpu="t4", version=version)) is None
+
+
 def test_a_removed_architecture_names_its_last_version() -> None:
     baichuan = model(model_type="llama", architectures=["BaichuanForCausalLM"])
     assert refused(launched(baichuan)).error.startswith(

@@ -102,3 +102,10 @@ def test_a_layout_in_words(layout: Layout, words: str) -> None:
 
 def test_the_plainest_comes_first() -> None:
     assert layouts(facts(LLAMA_70B), 4, HardwareInput())[0] == Layout(4)
+
+
+def test_sizes_that_were_chosen_get_no_more_gpus_than_there_are() -> None:
+    """Two machines of one card: two engines are all they hold, without stages on top."""
+    assert shapes(LLAMA_8B, 1, nodes=2, data_parallel_size=2) == {(1, 1, 2, False, 1)}
+    assert not shapes(LLAMA_8B, 1, nodes=2, tensor_parallel_size=16)
+    assert (16, 1, 1, False, 1) in shapes(LLAMA_70B, 8, nodes=2, tensor_parallel_size=16)

@@ -1,4 +1,4 @@
-"""`make screenshots`: the real wizard on a what-if machine, rendered into screenshots/ as SVG and PNG.
+"""`make screenshots`: the real wizard on a what-if machine, rendered into screenshots/ as SVG, PNG and a recording.
 
 Nothing is detected and nothing is asked of the network, so the same sources give the same pictures.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.screenshots.picture import draw
+from tests.screenshots.recording import record
 from tests.tui.screen import UNICODE, settled
 from wizard.engine import Planner
 from wizard.hardware.detect import Machine
@@ -92,6 +93,8 @@ def main() -> None:
         os.chdir(home)
         for shot in SHOTS:
             asyncio.run(take(shot))
+    record(FOLDER / "journey.cast")
+    sys.stderr.write("screenshots/journey.cast\n")
 
 
 main()

@@ -70,5 +70,9 @@ async def test_a_session_set_aside_is_said(tmp_path: Path) -> None:
     (tmp_path / "session.json").write_text("not a session")
     store = SessionStore(tmp_path)
     assert store.find() is None
-    async with opened(store=store) as (app, _):
+    async with opened(store=store) as (app, pilot):
         assert "could not be read; it is kept as" in " ".join(text(app).split())
+        assert "session.unreadable-1.json" in "".join(text(app).split())
+        await pilot.press("enter")
+        await settled(app, pilot)
+        assert "✓ Fits" in text(app)

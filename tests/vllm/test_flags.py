@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from wizard.data import read_text
 from wizard.data.refresh_flags import read_table
 from wizard.data.vllm_source import Source
 from wizard.errors import WizardError
 from wizard.vllm.flag_codec import FACTS, decode, encode
 from wizard.vllm.flag_values import parse_size, parse_value
-from wizard.vllm.flags import DATA, flag_table, known_versions, nearest
+from wizard.vllm.flags import flag_table, known_versions, nearest
 
 TWELVE = (
     "0.10.2",
@@ -104,7 +105,7 @@ def test_an_unknown_flag_is_answered_with_the_way_out(version: str, option: str,
 
 
 def test_every_replacement_named_for_a_removed_flag_exists_in_the_newest_version() -> None:
-    replaced = json.loads((DATA / "removed.json").read_text())["replaced"]
+    replaced = json.loads(read_text("flags/removed.json"))["replaced"]
     table = flag_table(known_versions()[-1])
     for name, entry in replaced.items():
         use = entry.get("use")
@@ -116,8 +117,8 @@ def test_every_replacement_named_for_a_removed_flag_exists_in_the_newest_version
 
 
 def test_every_flag_that_vanished_has_something_to_say() -> None:
-    document = json.loads((DATA / "serve.json").read_text())
-    replaced = json.loads((DATA / "removed.json").read_text())["replaced"]
+    document = json.loads(read_text("flags/serve.json"))
+    replaced = json.loads(read_text("flags/removed.json"))["replaced"]
     newest = flag_table(known_versions()[-1])
     assert [name for name in document["flags"] if name not in newest.options and name not in replaced] == []
 
@@ -181,7 +182,7 @@ def test_values_are_read_as_vllm_folds_them() -> None:
 
 
 def test_the_file_decodes_to_what_it_was_encoded_from() -> None:
-    text = (DATA / "serve.json").read_text()
+    text = read_text("flags/serve.json")
     document = json.loads(text)
     tables = {version: decode(document, version) for version in document["versions"]}
     assert encode(tables) == text

@@ -9,9 +9,9 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from wizard.dataclass import replace
 from wizard.hardware import amd_json
 from wizard.hardware.accelerators import AMD, Accelerator
 from wizard.hardware.amd_json import Card

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field, replace
 from typing import Any
 
+from wizard.dataclass import dataclass, field, replace
 from wizard.schemas.outputs import GIB, MIB, GPUProcess
 from wizard.text import printable
 

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal, cast
 
+from wizard.data import read_text
+from wizard.dataclass import dataclass
 from wizard.errors import HardwareError
 from wizard.hardware import cuda_total, gpu_names
 from wizard.schemas.outputs import MIB, GPUInfo
-
-DATA = Path(__file__).resolve().parents[1] / "data"
 
 Vendor = Literal["nvidia", "amd", "intel", "other"]
 
@@ -137,9 +135,9 @@ def _gpu(row: dict[str, Any], usd_per_hour: float | None) -> CatalogueGPU:
 @lru_cache(maxsize=1)
 def gpus() -> tuple[CatalogueGPU, ...]:
     """Every card of the catalogue, families and generations together."""
-    rows = json.loads((DATA / "gpus.json").read_text(encoding="utf-8"))["gpus"]
+    rows = json.loads(read_text("gpus.json"))["gpus"]
     cheapest: dict[str, float] = {}
-    for offer in json.loads((DATA / "prices.json").read_text(encoding="utf-8"))["offers"]:
+    for offer in json.loads(read_text("prices.json"))["offers"]:
         price = float(offer["usd_per_gpu_hour"])
         cheapest[offer["gpu"]] = min(price, cheapest.get(offer["gpu"], price))
     return tuple(_gpu(row, cheapest.get(row["name"])) for row in rows)
@@ -176,14 +174,19 @@ def find(name: str) -> CatalogueGPU:
 
 
 def _reported_as(text: str) -> list[CatalogueGPU]:
-    return [gpu for gpu in gpus() if any(re.search(pattern, text) for pattern in gpu.patterns)]
+    return [
+        gpu
+        for gpu in gpus()
+        if any(gpu_names.may_match(pattern, text) and re.search(pattern, text) for pattern in gpu.patterns)
+    ]
 
 
 def _by_words(text: str) -> list[CatalogueGPU]:
     wanted = gpu_names.words(text)
     if not wanted:
         return []
-    exact = [gpu for gpu in gpus() if gpu_names.covers(wanted, _words(gpu))]
+    likely = [gpu for gpu in gpus() if gpu_names.may_cover(wanted, (gpu.name, *gpu.aliases))]
+    exact = [gpu for gpu in likely if gpu_names.covers(wanted, _words(gpu))]
     return exact or [gpu for gpu in gpus() if gpu_names.completes(wanted, _words(gpu))]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
+from wizard.dataclass import dataclass, replace
 from wizard.hardware import accelerators, nvml, topology, visible
 from wizard.hardware.catalogue import Vendor, get_gpu_by_name
 from wizard.hardware.readings import NoDevicesError, Reading

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 NOISE = frozenset(
     re.findall(
@@ -18,6 +19,25 @@ VARIANTS = frozenset(
 """Words that make another product of a name; a row with one that wasn't asked for loses to a row without."""
 
 MEMORY = re.compile(r"^\d+gb$")
+
+
+LITERAL = re.compile(r"\^?(?:\([^()|]*\)\?)?([\w /-]+)(?![?*+{])[^|]*")
+"""A pattern that begins with an optional part and a text that any match holds."""
+
+SPELLED = ("gb", "laptop", "sxm")
+"""Words that a row may answer to without holding them: memory, `mobile`, `sxm5`."""
+
+
+def may_match(pattern: str, text: str) -> bool:
+    """False where `pattern` can't be found in `text`; compiling a hundred and fifty patterns takes 15 ms."""
+    literal = LITERAL.fullmatch(pattern)
+    return literal is None or literal[1] in text
+
+
+def may_cover(wanted: frozenset[str], names: Iterable[str]) -> bool:
+    """False where a row of these names can't cover `wanted`, which is dear to find out word by word."""
+    spelled = " ".join(names).casefold()
+    return all(word in spelled or any(part in word for part in SPELLED) for word in wanted)
 
 
 def words(text: str) -> frozenset[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
 
 _RECORD = re.compile(r"vllm-(\d+\.\d+(?:\.\d+)?)[^-]*\.dist-info")
 
@@ -27,29 +28,36 @@ def installed_vllm_version(environment: Mapping[str, str] | None = None) -> str 
     return _recorded(sys.path) or _recorded(_places_of_command(environment))
 
 
-def _places_of_command(environment: Mapping[str, str] | None) -> Iterable[Path]:
+def _places_of_command(environment: Mapping[str, str] | None) -> Iterator[str]:
     """The site-packages that the `vllm` on the PATH runs with, by the interpreter that it names."""
     env = os.environ if environment is None else environment
-    command = shutil.which("vllm", path=env.get("PATH", ""))
+    names = (f"{folder}/vllm" for folder in env.get("PATH", "").split(os.pathsep) if folder)
+    command = next((name for name in names if os.access(name, os.X_OK) and not os.path.isdir(name)), None)  # noqa: PTH112
     if command is None:
-        return ()
-    script = Path(command).resolve()
-    prefixes = [script.parent.parent]
+        return
+    script = os.path.realpath(command)
+    prefixes = [os.path.dirname(os.path.dirname(script))]  # noqa: PTH120
     try:
-        with script.open("rb") as file:
+        with open(script, "rb") as file:  # noqa: PTH123 - no pathlib: every cold start comes by here
             named = _INTERPRETER.search(file.read(SHEBANG_BYTES))
     except OSError:
         named = None
     if named is not None:
-        prefixes.insert(0, Path(os.fsdecode(named[1])))
-    places = ("lib/python3*/site-packages", "lib/python3*/dist-packages", "lib/python3/dist-packages")
-    return [found for prefix in prefixes for place in places for found in prefix.glob(place)]
+        prefixes.insert(0, os.fsdecode(named[1]))
+    for prefix in prefixes:
+        try:
+            versions = sorted(name for name in os.listdir(f"{prefix}/lib") if name.startswith("python3"))  # noqa: PTH208
+        except OSError:
+            continue
+        yield from (
+            f"{prefix}/lib/{each}/{kind}" for each in versions for kind in ("site-packages", "dist-packages")
+        )
 
 
-def _recorded(places: Iterable[str | Path]) -> str | None:
+def _recorded(places: Iterable[str]) -> str | None:
     for entry in places:
         try:
-            records = sorted(path.name for path in Path(entry or ".").glob("vllm-*.dist-info"))
+            records = sorted(name for name in os.listdir(entry or ".") if name.startswith("vllm-"))  # noqa: PTH208 - no pathlib
         except OSError:
             continue
         for record in records:

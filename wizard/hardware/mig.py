@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import Any
 
+from wizard.dataclass import dataclass, replace
 from wizard.hardware import cuda_total
 from wizard.hardware.nvml_query import ask, processes
 from wizard.schemas.outputs import GIB, GPUInfo, GPUProcess

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wizard.dataclass import dataclass, replace
 from wizard.hardware import cuda_total
 from wizard.hardware.catalogue import CatalogueGPU, match_reported
 from wizard.hardware.host import Host, read_host

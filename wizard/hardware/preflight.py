@@ -9,11 +9,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Literal
 
+from wizard.dataclass import dataclass
 from wizard.hardware.detect import Machine
 from wizard.hardware.host import read_host
 from wizard.hardware.installed import installed_vllm_version

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from wizard.dataclass import replace
 from wizard.errors import HardwareError
 from wizard.hardware import topology, visible
 from wizard.hardware.catalogue import find, gpus
@@ -65,6 +65,11 @@ def what_if(hardware: HardwareInput) -> list[GPUInfo]:
         one = replace(one, nvlink_count=one.nvlink_count or None, nvlink_gb_s=row.link_gb_s)
     one = _linked(one, linked)
     return [one] * (hardware.gpus or 1)
+
+
+def canonical(gpu: str) -> str:
+    """The catalogue's own name of the card that `gpu` means; `auto` stays. Raises HardwareError for none."""
+    return AUTO if gpu.casefold() == AUTO else find(gpu).name
 
 
 def machines() -> tuple[GPUInfo, ...]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from wizard.dataclass import dataclass
 from wizard.schemas.inputs import Interconnect
 from wizard.schemas.outputs import GIB, GPUInfo
 

@@ -10,8 +10,8 @@ prefix will do) and `MIG-` UUIDs; what follows the first invalid entry is ignore
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
+from wizard.dataclass import dataclass, replace
 from wizard.schemas.outputs import GPUInfo
 from wizard.text import printable
 

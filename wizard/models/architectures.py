@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib import resources
 from typing import Any, TypeAlias
+
+from wizard.data import read_text
+from wizard.dataclass import dataclass, field
 
 Switch: TypeAlias = bool | tuple[str, ...]
 
@@ -178,7 +179,7 @@ POOLING_CHANGES: tuple[tuple[str, Mapping[str, Any]], ...] = (
 
 @lru_cache(maxsize=1)
 def _document() -> Mapping[str, Any]:
-    text = resources.files("wizard.data").joinpath("architectures.json").read_text(encoding="utf-8")
+    text = read_text("architectures.json")
     document: Mapping[str, Any] = json.loads(text)
     return document
 

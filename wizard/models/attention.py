@@ -5,8 +5,7 @@ Sources: vLLM 0.33 `model_executor/models/{llama,qwen3,olmoe,minimax_m2,gpt_oss,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
+from wizard.dataclass import dataclass, replace
 from wizard.models.architectures import Switch, Traits
 from wizard.models.facts import Facts
 from wizard.models.modules import CacheScales, Linear, Module, Rotary, Tensor

@@ -7,11 +7,11 @@ Sources: vLLM 0.33 `model_executor/models/*.py`, `model_executor/layers/attentio
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
+from wizard.dataclass import dataclass, replace
 from wizard.errors import ConfigError
 from wizard.models.facts import LARGEST_LAYER_COUNT, Facts
 from wizard.models.layer_kinds import SLIDING, layer_kinds, window_switched_off

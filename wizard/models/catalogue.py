@@ -8,15 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+from wizard.data import read_text
+from wizard.dataclass import dataclass, field, replace
 from wizard.models.found import FoundModel
 from wizard.models.metadata import ModelMetadata, metadata_from_config
-
-DATA = Path(__file__).parents[1] / "data" / "models.jsonl"
 
 _HEAD = re.compile(
     r'\{"id":"(?P<id>[^"]+)"(?:,"base":"(?P<base>[^"]+)")?(?:,"params":(?P<params>\d+))?'
@@ -79,7 +77,7 @@ class CatalogueModel:
 def models() -> Mapping[str, CatalogueModel]:
     """Every model of the catalogue by lower-case id, in the catalogue's order."""
     found: dict[str, CatalogueModel] = {}
-    for line in DATA.read_text(encoding="utf-8").splitlines():
+    for line in read_text("models.jsonl").splitlines():
         head = _HEAD.match(line)
         if head is not None:
             facts = head.groupdict()

@@ -7,9 +7,9 @@ Source: vLLM 0.33 `transformers_utils/model_arch_config_convertor.py` (`derive_m
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from wizard.dataclass import dataclass
 from wizard.errors import ConfigError
 from wizard.models.config_values import LARGEST_DIMENSION, section, short
 

@@ -6,8 +6,8 @@ Sources: vLLM 0.33 `model_executor/models/{gemma4,nemotron_h,nemotron_nas,falcon
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
+from wizard.dataclass import replace
 from wizard.errors import ConfigError
 from wizard.models.architectures import Traits
 from wizard.models.attention import Heads, grouped_query, heads_of, hidden_size, rotary_of

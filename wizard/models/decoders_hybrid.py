@@ -5,8 +5,7 @@ Sources: vLLM 0.33 `model_executor/models/{falcon_h1,zamba2}.py`.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from wizard.dataclass import replace
 from wizard.models.architectures import Traits
 from wizard.models.attention import grouped_query, heads_of, hidden_size, rotary_of
 from wizard.models.facts import Facts

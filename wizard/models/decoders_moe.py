@@ -5,8 +5,7 @@ Sources: vLLM 0.33 `model_executor/models/{longcat_flash,step3p5}.py`.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from wizard.dataclass import replace
 from wizard.errors import ConfigError
 from wizard.models.architectures import Traits
 from wizard.models.attention import Heads, grouped_query, heads_of, hidden_size

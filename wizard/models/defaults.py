@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib import resources
 from typing import Any
+
+from wizard.data import read_text
+from wizard.dataclass import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class ClassDefaults:
 
 @lru_cache(maxsize=1)
 def _table() -> Mapping[str, ClassDefaults]:
-    text = resources.files("wizard.data").joinpath("config_defaults.json").read_text(encoding="utf-8")
+    text = read_text("config_defaults.json")
     return {
         name: ClassDefaults(row["defaults"], row.get("aliases", {}), row.get("decoder", ""))
         for name, row in json.loads(text)["types"].items()

@@ -6,9 +6,9 @@ Source: vLLM 0.33 `config/speculative.py` (`hf_config_override`), `model_executo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
+from wizard.dataclass import replace
 from wizard.models.cache_layers import CacheLayer, CacheModel
 from wizard.models.facts import LARGEST_LAYER_COUNT, Facts
 from wizard.models.metadata import ModelMetadata

@@ -7,20 +7,17 @@ can escape from the folder; what a file says is checked like anything else from 
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
 import os
-import tempfile
 import time
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from wizard.dataclass import dataclass, field
 from wizard.models.metadata import Checkpoint, ModelMetadata, Source, TensorInfo
-from wizard.models.repository import metadata_from_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMAT = 3
 
@@ -65,6 +62,8 @@ class RepositoryFacts:
 
     def metadata(self, model: str, *, source: Source, warnings: Sequence[str] = ()) -> ModelMetadata:
         """The facts as the planner takes them. Raises ConfigError."""
+        from wizard.models.repository import metadata_from_files
+
         total = sum(tensor.nbytes for tensor in self.tensors.values()) or self.weights_bytes
         checkpoint = Checkpoint(self.tensors, total, self.complete) if total else None
         return metadata_from_files(
@@ -83,7 +82,14 @@ class RepositoryFacts:
 
 def folder() -> Path:
     """Where facts are kept: XDG_CACHE_HOME/vllm-wizard-tui/facts."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "vllm-wizard-tui" / "facts"
+    from pathlib import Path
+
+    return Path(_folder_name())
+
+
+def _folder_name() -> str:
+    caches = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")  # noqa: PTH111 - as below
+    return f"{caches}/vllm-wizard-tui/facts"
 
 
 def load(
@@ -93,6 +99,8 @@ def load(
 
     `whole` wants the headers too; `stale` takes what is old rather than nothing.
     """
+    if not os.path.isdir(_folder_name()):  # noqa: PTH112 - finding nothing loads neither pathlib nor hashlib
+        return None
     direct = load_commit(place, revision, whole=whole) if revision else None
     if direct is not None:
         return direct
@@ -143,6 +151,9 @@ def save(place: Place, revision: str | None, facts: RepositoryFacts) -> None:
 
 def _read(path: Path) -> Mapping[str, Any]:
     """The object in a packed file; nothing where it can't be read."""
+    import gzip
+    import zlib
+
     try:
         with gzip.open(path) as file:
             value = json.loads(file.read(LARGEST_FILE))
@@ -153,6 +164,10 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     """All of it or nothing, also where two processes write at once."""
+    import gzip
+    import tempfile
+    from pathlib import Path
+
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,6 +195,8 @@ def _age_s(path: Path) -> float:
 
 
 def _path(kind: str, place: Place, key: str | None) -> Path:
+    import hashlib
+
     words = f"{place.endpoint}\n{place.model}\n{key or ''}".encode(errors="backslashreplace")
     name = hashlib.sha256(words).hexdigest()[:40]
     return folder() / kind / f"{name}.json.gz"

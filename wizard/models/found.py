@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from wizard.dataclass import dataclass, replace
 
 Found = Literal["cache", "path", "catalogue", "hub"]
 

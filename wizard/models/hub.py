@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
+from wizard.dataclass import dataclass, replace
 from wizard.errors import ConfigError, ModelUnavailableError, WizardError
 from wizard.models import facts_cache, hub_rows, repository
 from wizard.models.config_values import short

@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +17,7 @@ from huggingface_hub import __version__ as client_version
 from huggingface_hub import constants, get_session, get_token
 from huggingface_hub.errors import OfflineModeIsEnabled
 
+from wizard.dataclass import dataclass, replace
 from wizard.models.config_values import short
 from wizard.models.hub_errors import (
     Asked,

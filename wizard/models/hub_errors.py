@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from huggingface_hub import errors as client_errors
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+from wizard.dataclass import dataclass
 from wizard.errors import ModelUnavailableError
 from wizard.models import catalogue
 from wizard.models.config_values import short

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import urlsplit
 
 from wizard.errors import WizardError
-from wizard.hub_cache import cache_folder
+from wizard.hub_cache import cache_folder, cache_folder_name
 
-__all__ = ["DEFAULT_ENDPOINT", "TIMEOUTS", "cache_folder", "endpoint", "forbidden"]
+__all__ = [
+    "DEFAULT_ENDPOINT",
+    "TIMEOUTS",
+    "cache_folder",
+    "cache_folder_name",
+    "cached",
+    "endpoint",
+    "forbidden",
+]
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
@@ -27,6 +34,10 @@ def endpoint() -> str:
         if value and not value.strip().isdecimal():
             raise WizardError(f"{name} is {value!r}; write whole seconds, or unset it.")
     value = (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+    if value == DEFAULT_ENDPOINT:
+        return value
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(value)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -41,3 +52,9 @@ def forbidden() -> bool:
     """Whether HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) forbids the hub."""
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return value.upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def cached(model: str) -> bool:
+    """Whether the hub client has begun to keep `model`."""
+    name = "models--" + model.replace("/", "--")
+    return os.path.isdir(f"{cache_folder_name()}/{name}")  # noqa: PTH112 - no pathlib

@@ -5,8 +5,7 @@ Sources: vLLM 0.33 `models/kimi_k3/nvidia/{kda,mla,model}.py`, `layers/mamba/gdn
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from wizard.dataclass import replace
 from wizard.errors import ConfigError
 from wizard.models.architectures import Traits
 from wizard.models.attention import hidden_size

@@ -6,8 +6,7 @@ Sources: vLLM 0.33 `model_executor/models/deepseek_v2.py`, `minicpm3.py`; `model
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from wizard.dataclass import dataclass
 from wizard.models.architectures import Traits
 from wizard.models.attention import grouped_query, hidden_size
 from wizard.models.facts import Facts

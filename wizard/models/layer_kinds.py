@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from importlib import resources
 from typing import Any, TypeAlias
 
+from wizard.data import read_text
 from wizard.errors import ConfigError
 from wizard.models.facts import LARGEST_LAYER_COUNT, Facts
 from wizard.models.metadata import short
@@ -27,7 +27,7 @@ LETTERS: Mapping[str, str] = {"M": "mamba", "*": "attention", "-": "mlp", "E": "
 
 @lru_cache(maxsize=1)
 def _rules() -> Mapping[str, Mapping[str, Any]]:
-    text = resources.files("wizard.data").joinpath("layer_kinds.json").read_text(encoding="utf-8")
+    text = read_text("layer_kinds.json")
     table: Mapping[str, Mapping[str, Any]] = json.loads(text)["types"]
     return table
 

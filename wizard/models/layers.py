@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
+from wizard.dataclass import replace
 from wizard.errors import ConfigError
 from wizard.models.architectures import Traits
 from wizard.models.attention import block_sparse_query, grouped_query, hidden_size, switched

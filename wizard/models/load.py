@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from wizard.dataclass import replace
 from wizard.errors import ConfigError, ModelUnavailableError
-from wizard.models import catalogue, facts_cache, hub_settings, local
+from wizard.models import catalogue, hub_settings
 from wizard.models.metadata import ModelMetadata, short
-from wizard.models.traffic import CancelledError, Traffic, within
+
+if TYPE_CHECKING:
+    from wizard.models.traffic import Traffic
 
 MOST_HUB_SIBLINGS = 6
 """Quantised forms on the hub whose facts are read for one model, most downloaded first."""
@@ -35,10 +37,19 @@ def load(
     ModelUnavailableError or ConfigError, each one sentence with the next step; CancelledError.
     """
     if looks_like_path(model):
+        from pathlib import Path
+
+        from wizard.models import local
+
         return local.load_directory(Path(os.path.expanduser(model)))  # noqa: PTH111 - Path raises for ~nobody
-    snapshot = local.cached_snapshot(model, revision)
-    if snapshot is not None:
-        return local.load_snapshot(model, snapshot)
+    if hub_settings.cached(model):
+        from wizard.models import (
+            local,  # what reads the disk, the network and threads is loaded where it does
+        )
+
+        snapshot = local.cached_snapshot(model, revision)
+        if snapshot is not None:
+            return local.load_snapshot(model, snapshot)
     offline_by = "--offline" if offline else "HF_HUB_OFFLINE" if hub_settings.forbidden() else None
     known = read_before(model, revision, stale=offline_by is not None)
     if known is not None:
@@ -49,6 +60,7 @@ def load(
             raise ModelUnavailableError(_unknown_offline(model, revision, offline_by))
         return fallback
     from wizard.models import hub  # the hub client takes 180 ms to import
+    from wizard.models.traffic import CancelledError, within
 
     if fallback is None:
         return hub.fetch(model, revision=revision, traffic=traffic)
@@ -67,6 +79,8 @@ def load(
 
 def read_before(model: str, revision: str | None = None, *, stale: bool = False) -> ModelMetadata | None:
     """Facts that an earlier look at the hub left on this disk; `stale` takes those older than a day too."""
+    from wizard.models import facts_cache
+
     place = facts_cache.Place(hub_settings.endpoint(), model)
     known = facts_cache.load(place, revision, stale=stale)
     return None if known is None else known.metadata(model, source="hub")
@@ -107,6 +121,8 @@ def siblings_in_time(metadata: ModelMetadata, *, offline: bool) -> Mapping[str, 
     known = load_siblings(metadata)
     if offline or (known and metadata.source != "hub"):
         return known
+    from wizard.models.traffic import CancelledError, within
+
     try:
         with within(SIBLINGS_PATIENCE_S, None) as traffic:
             return load_siblings(metadata, offline=False, traffic=traffic)

@@ -6,11 +6,11 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from wizard.dataclass import dataclass, replace
 from wizard.errors import ConfigError, ModelUnavailableError
 from wizard.models import repository
 from wizard.models.hub_settings import cache_folder

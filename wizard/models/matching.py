@@ -7,9 +7,9 @@ Sources: vLLM 0.33 `layers/quantization/utils/quant_utils.py` (`is_layer_skipped
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from fnmatch import translate
 
+from wizard.dataclass import dataclass, field
 from wizard.errors import ConfigError
 from wizard.models.metadata import short
 

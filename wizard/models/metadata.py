@@ -7,9 +7,9 @@ anything unusable raises `ConfigError` with one sentence.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from wizard.dataclass import dataclass, field, replace
 from wizard.errors import ConfigError
 from wizard.models.config_values import LARGEST_DIMENSION, integer, section, short
 from wizard.models.context import DerivedLength, derived_length
@@ -25,6 +25,7 @@ __all__ = [
     "TensorInfo",
     "checked_config",
     "checkpoint_dtype",
+    "declared_dtype",
     "integer",
     "metadata_from_config",
     "section",
@@ -283,6 +284,15 @@ def checkpoint_dtype(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:
             if isinstance(value, str) and value.removeprefix("torch.") in {"bfloat16", "float16", "float32"}:
                 return value.removeprefix("torch.")
     return "float32"
+
+
+def declared_dtype(config: Mapping[str, Any]) -> str | None:
+    """The word that config.json itself gives for the dtype, which transformers looks up in torch."""
+    for name in ("dtype", "torch_dtype"):
+        value = config.get(name)
+        if isinstance(value, str):
+            return value.removeprefix("torch.")
+    return None
 
 
 def _first_integer(config: Mapping[str, Any], *names: str) -> int:

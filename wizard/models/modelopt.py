@@ -6,8 +6,8 @@ Source: vLLM 0.33 `model_executor/layers/quantization/modelopt.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
+from wizard.dataclass import replace
 from wizard.errors import ConfigError
 from wizard.models.facts import Facts
 from wizard.models.matching import Patterns

@@ -7,8 +7,9 @@ module names (its ignore lists are matched against them), relative to the layer 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+from wizard.dataclass import dataclass, field
 
 Split = Literal["column", "row", "whole"]
 """How tensor parallelism cuts a matrix: by outputs, by inputs, or not at all (a copy on every rank)."""

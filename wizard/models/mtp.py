@@ -8,9 +8,9 @@ nemotron_h_mtp,llama_eagle3}.py`, `v1/spec_decode/llm_base_proposer.py` (sharing
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
+from wizard.dataclass import replace
 from wizard.models.architectures import Traits
 from wizard.models.attention import hidden_size
 from wizard.models.drafts import HEADS, draft_modules

@@ -8,9 +8,9 @@ Sources: vLLM 0.33 `config/model.py` (`_verify_quantization`), `transformers_uti
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
-from wizard.errors import ConfigError
+from wizard.dataclass import replace
+from wizard.errors import ConfigError, UnsizedError
 from wizard.models.compressed_tensors import compressed_tensors
 from wizard.models.facts import Facts
 from wizard.models.matching import Patterns
@@ -31,8 +31,8 @@ def quantization_of(metadata: ModelMetadata, online: str | None = None) -> Quant
         return online_quantization(online) if online else None
     reader = READERS.get(method)
     if reader is None:
-        raise ConfigError(
-            f"The checkpoint is quantised by {short(method)}, which vLLM doesn't load; choose another variant."
+        raise UnsizedError(
+            f"The checkpoint is quantised by {short(method)}, whose sizes are not known here; choose another variant."
         )
     return reader(Facts(values), metadata)
 

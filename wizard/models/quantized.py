@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from wizard.dataclass import dataclass, field, replace
 from wizard.errors import ConfigError
 from wizard.models.facts import Facts
 from wizard.models.matching import Names, Patterns

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
+from wizard.dataclass import replace
 from wizard.models.context import sentence_length
 from wizard.models.metadata import Checkpoint, ModelMetadata, Source, metadata_from_config, short, text_part
 from wizard.models.mistral_format import config_from_params

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
+from wizard.dataclass import dataclass, replace
 from wizard.models.matching import Names
 from wizard.models.metadata import ModelMetadata
 from wizard.models.modules import (

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
+from wizard.dataclass import dataclass, replace
 from wizard.errors import ModelUnavailableError
 from wizard.models import catalogue, hub_settings, local
 from wizard.models.found import FoundModel, merged

@@ -7,8 +7,8 @@ their like; `model_executor/layers/fused_moe/routed_experts.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
+from wizard.dataclass import replace
 from wizard.models.architectures import Traits
 from wizard.models.attention import hidden_size, switched
 from wizard.models.facts import Facts

@@ -6,9 +6,9 @@ Source: vLLM 0.33 `model_executor/layers/mamba/mamba_utils.py` (`MambaStateShape
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from wizard.dataclass import dataclass
 from wizard.errors import ConfigError
 from wizard.models.facts import Facts
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from math import ceil, gcd
+
+from wizard.dataclass import dataclass, replace
 
 DTYPE_BYTES: Mapping[str, int] = {
     "float32": 4,

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from weakref import WeakKeyDictionary
 
+from wizard.dataclass import replace
 from wizard.models.facts import Facts
 from wizard.models.metadata import Checkpoint, ModelMetadata, TensorInfo
 from wizard.models.modules import Block, Module, ModuleTree, Tensor

@@ -7,8 +7,8 @@ minicpmv,lfm2_vl,cohere2_vision,paddleocr_vl}.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
+from wizard.dataclass import replace
 from wizard.models.attention import hidden_size
 from wizard.models.facts import Facts
 from wizard.models.modules import Linear, Module, Tensor, Vocabulary

@@ -5,8 +5,7 @@ Sources: vLLM 0.33 `model_executor/models/{mllama4,internvl,intern_vit,interns1,
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from wizard.dataclass import replace
 from wizard.models.attention import hidden_size
 from wizard.models.facts import Facts
 from wizard.models.modules import Block, Linear, Module, Rotary, Tensor

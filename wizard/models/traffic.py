@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TypeVar
+
+from wizard.dataclass import dataclass, field
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

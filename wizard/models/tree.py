@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from weakref import WeakKeyDictionary
 
-from wizard.errors import ConfigError
+from wizard.errors import UnsizedError
 from wizard.models.architectures import Traits, architecture_of_type, traits_of
 from wizard.models.attention import hidden_size, switched
 from wizard.models.encoders import EXTRAS, POOLERS
@@ -46,7 +46,7 @@ def traits_for(metadata: ModelMetadata) -> Traits:
     if traits is None and _plain_decoder(metadata):
         traits = traits_of(PLAIN_DECODER)
     if traits is None:
-        raise ConfigError(
+        raise UnsizedError(
             f"The architecture {short(metadata.architecture)} is not known here and the config alone can't size it; "
             "use a model directory or id whose safetensors headers can be read."
         )

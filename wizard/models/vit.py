@@ -6,8 +6,7 @@ muse_glimmer,kimi_k25_vit,intern_vit}.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from wizard.dataclass import dataclass
 from wizard.models.facts import Facts
 from wizard.models.modules import Block, Linear, Module, Rotary, Split, Tensor
 

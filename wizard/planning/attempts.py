@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from wizard.dataclass import dataclass
 from wizard.planning.gates import refusal
 from wizard.planning.kv_cache import kv_report
 from wizard.planning.layouts import Layout

@@ -6,8 +6,7 @@ mechanisms that no log covers have a guess, marked so. They add up: each is a ca
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from wizard.dataclass import dataclass
 from wizard.planning.launch import Launch
 from wizard.planning.vision import encoder_peak_bytes, is_multimodal, takes_items
 from wizard.planning.weights import rank_weights

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from wizard.hardware.topology import best_subset
 from wizard.schemas.inputs import HardwareInput, Interconnect, PlanRequest
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
@@ -32,7 +30,7 @@ def changed_request(request: PlanRequest, changes: Changes) -> PlanRequest | Non
     try:
         for path, value in changes:
             changed = changed.with_value(path, value)
-    except ValidationError:
+    except ValueError:
         return None
     return changed
 

@@ -6,8 +6,7 @@ Source: vLLM `config/vllm.py` `_set_cudagraph_sizes`, `v1/worker/gpu_model_runne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from wizard.dataclass import dataclass
 from wizard.planning.launch import Launch
 from wizard.schemas.outputs import GIB, MIB
 

@@ -7,8 +7,8 @@ themselves is qualified afterwards.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
+from wizard.dataclass import replace
 from wizard.planning.launch import Launch
 from wizard.planning.verdicts import RISKS
 from wizard.planning.weights import weight_doubts

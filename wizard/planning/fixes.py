@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import combinations
 
+from wizard.dataclass import dataclass, replace
 from wizard.errors import ConfigError, WizardError
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import Changes, applied_to_config, changed_gpus, changed_request
@@ -131,6 +131,7 @@ def command_fixes(
     *,
     version: str,
     workload: WorkloadInput | None,
+    nodes_known: bool = True,
 ) -> tuple[Fix, ...]:
     """Fixes of a typed command: changes to its flags. Empty where it fits."""
     if before.verdict == "fits":
@@ -149,6 +150,7 @@ def command_fixes(
             version=version,
             workload=workload,
             nvlink=nvlink_present(asked, cards),
+            nodes=asked.hardware.nodes if nodes_known else None,
         )
         return Outcome(changed, report)
 
@@ -163,6 +165,7 @@ def command_fixes(
             version=version,
             nvlink=nvlink_present(request, gpus),
             gpus_per_node=len(gpus),
+            nodes=request.hardware.nodes if nodes_known else None,
         )
 
     users = workload.concurrency if workload else 1

@@ -6,28 +6,28 @@ Sources: vLLM 0.33 `config/model.py`, `config/scheduler.py`, `config/parallel.py
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from wizard.errors import ConfigError
-from wizard.models.cache_layers import cache_model
 from wizard.models.context import DerivedLength
 from wizard.models.drafts import draft_modules, predicts_tokens
+from wizard.models.metadata import declared_dtype
 from wizard.models.quantization import method_name as declared_method
 from wizard.models.schemes import schemed_model
 from wizard.planning.launch import FLOAT16_UNSAFE_TYPES, Launch, has_fp8
+from wizard.planning.machine_gates import compute_capability, ranks
 from wizard.planning.model_gates import cache_format, kernels, shards, states
 from wizard.planning.refusals import Refusal
-from wizard.planning.weights import stage_ranges
 from wizard.vllm import errors
 from wizard.vllm.limits import (
     ACTIVATION_DTYPES,
-    METHOD_SINCE,
-    METHODS,
     MIN_CAPABILITY,
     ONLINE_METHODS,
+    TORCH_DTYPES,
+    loads_method,
     method_name,
+    methods,
 )
 from wizard.vllm.registry import registry
 
@@ -86,6 +86,9 @@ def _architectures(config: Mapping[str, Any]) -> list[str]:
 
 
 def _dtype(launch: Launch) -> Refusal | None:
+    declared = declared_dtype(launch.metadata.config)
+    if declared is not None and declared not in TORCH_DTYPES:
+        return Refusal("unsupported", errors.dtype_unknown(declared))
     if launch.dtype == "bfloat16" and launch.capability < (8, 0):
         error = errors.bfloat16_unsupported(gpu=launch.gpu.name, capability=launch.capability)
         return Refusal("unsupported", error, (("dtype", "half"),))
@@ -120,15 +123,16 @@ def _context(launch: Launch) -> Refusal | None:
 def _quantization(launch: Launch) -> Refusal | None:
     asked = launch.config.quantization
     declared = checkpoint_method(launch) or None
-    unknown = asked is not None and (
-        method_name(asked) not in METHODS
-        or launch.rules.number[:2] < METHOD_SINCE.get(method_name(asked), (0, 0))
-    )
-    if asked is not None and unknown:
+    version = launch.rules.version
+    if asked is not None and not loads_method(asked, version):
         return Refusal(
             "invalid_config",
-            errors.quantization_unknown(method=asked, known=list(METHODS)),
+            errors.quantization_unknown(method=asked, known=list(methods(version))),
             (("quantization", None),),
+        )
+    if declared is not None and not loads_method(declared, version):
+        return Refusal(
+            "unsupported", errors.quantization_unknown(method=declared, known=list(methods(version)))
         )
     if asked is not None and declared is not None and not _same_method(asked, declared):
         return Refusal(
@@ -207,67 +211,6 @@ def _batch(launch: Launch) -> Refusal | None:
     return None
 
 
-def _ranks(launch: Launch) -> Refusal | None:
-    config = launch.config
-    world = launch.tp * launch.pp * launch.pcp
-    elsewhere = config.nnodes > 1 or config.distributed_executor_backend == "ray"
-    if world * launch.dp > launch.gpus_per_node and not elsewhere:
-        error = errors.world_size(
-            world=world if launch.dp == 1 else world * launch.dp, gpus=launch.gpus_per_node
-        )
-        return Refusal("invalid_config", error, (("tensor_parallel_size", 1),))
-    heads = launch.metadata.num_attention_heads
-    if heads and heads % launch.tp:
-        error = errors.heads_not_divisible(heads=heads, tensor_parallel_size=launch.tp)
-        fitting = next(size for size in range(launch.tp, 0, -1) if heads % size == 0)
-        return Refusal("invalid_config", error, (("tensor_parallel_size", fitting),))
-    if launch.ep and not launch.metadata.is_moe:
-        return Refusal("invalid_config", errors.NO_EXPERTS, (("enable_expert_parallel", False),))
-    if launch.pp > 1 and launch.metadata.architecture in registry().without_pipeline:
-        return Refusal("unsupported", errors.NO_PIPELINE, (("pipeline_parallel_size", 1),))
-    return _decode_context(launch) or _shared_caches(launch)
-
-
-def _shared_caches(launch: Launch) -> Refusal | None:
-    """A layer that reads another's cache must be on its pipeline stage."""
-    model = cache_model(launch.metadata)
-    if launch.pp == 1 or not model.shared:
-        return None
-    starts = [first for first, _ in stage_ranges(model.num_layers, launch.pp)]
-    for layer, target in model.shared:
-        if bisect_right(starts, layer) != bisect_right(starts, target):
-            error = errors.sharing_across_stages(layer=layer, target=target)
-            return Refusal("unsupported", error, (("pipeline_parallel_size", 1),))
-    return None
-
-
-def _decode_context(launch: Launch) -> Refusal | None:
-    """--decode-context-parallel-size shares the KV heads that TP would repeat."""
-    dcp, tp = launch.dcp, launch.tp
-    if dcp == 1:
-        return None
-    change = (("decode_context_parallel_size", 1),)
-    if launch.pcp == 1 and tp % dcp:
-        return Refusal("invalid_config", errors.dcp_not_divisor(tensor_parallel_size=tp, dcp=dcp), change)
-    model = cache_model(launch.metadata)
-    if model.latent:
-        return None
-    kv_heads = max(1, model.kv_heads)
-    if tp <= kv_heads:
-        return Refusal(
-            "invalid_config", errors.dcp_needs_more_tp(tensor_parallel_size=tp, kv_heads=kv_heads), change
-        )
-    if dcp > tp // kv_heads:
-        error = errors.dcp_too_large(
-            dcp=dcp, largest=tp // kv_heads, tensor_parallel_size=tp, kv_heads=kv_heads
-        )
-        return Refusal("invalid_config", error, (("decode_context_parallel_size", tp // kv_heads),))
-    queries = model.query_heads // kv_heads
-    if queries % dcp:
-        return Refusal("invalid_config", errors.dcp_queries(queries=queries, dcp=dcp), change)
-    return None
-
-
 def _speculative(launch: Launch) -> Refusal | None:
     asked = launch.config.speculative_config
     if not asked:
@@ -295,8 +238,9 @@ GATES: tuple[Gate, ...] = (
     _context,
     _quantization,
     _batch,
-    _ranks,
+    ranks,
     _speculative,
+    compute_capability,
     cache_format,
     shards,
     states,

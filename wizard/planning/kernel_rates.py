@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from wizard.dataclass import dataclass
 from wizard.planning.perf_machine import Machine
 
 Constants: TypeAlias = Mapping[str, float]

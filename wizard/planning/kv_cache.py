@@ -7,9 +7,9 @@ rules of older versions by `VersionRules`.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from wizard.dataclass import dataclass
 from wizard.models.cache_layers import CacheModel, cache_model
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.kv_groups import Group, group_layers, stage_bytes

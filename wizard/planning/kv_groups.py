@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 
+from wizard.dataclass import dataclass, replace
 from wizard.planning.kv_pages import WHOLE_SEQUENCE, Family, Horizon, Page, ceil_div, round_up
 
 

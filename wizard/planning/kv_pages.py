@@ -5,8 +5,9 @@ Source: vLLM 0.33 `v1/kv_cache_interface.py` (the `KVCacheSpec` classes).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from wizard.dataclass import dataclass, replace
 
 Family = Literal["full", "latent", "sliding", "sliding_latent", "chunked", "state", "cross"]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from wizard.dataclass import dataclass
 from wizard.models.cache_layers import CacheModel
 from wizard.models.facts import Facts
 from wizard.planning.launch import Launch

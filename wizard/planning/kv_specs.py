@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Set
-from dataclasses import dataclass, replace
 
+from wizard.dataclass import dataclass, replace
 from wizard.models.cache_layers import CacheLayer, CacheModel
 from wizard.models.drafts import draft_layers
 from wizard.models.facts import Facts

@@ -8,9 +8,9 @@ different before).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from wizard.dataclass import dataclass
 from wizard.models.cache_layers import is_encoder
 from wizard.models.metadata import ModelMetadata
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
@@ -61,6 +61,8 @@ class Launch:
     nvlink: bool
     """GPUs of a node reach each other by NVLink/NVSwitch."""
     gpus_per_node: int
+    nodes: int | None
+    """Nodes of the machine; None where nobody told: then as many as the settings ask for."""
 
 
 DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
@@ -167,6 +169,7 @@ def resolve(
     version: str = NEWEST_KNOWN,
     nvlink: bool = True,
     gpus_per_node: int | None = None,
+    nodes: int | None = None,
 ) -> Launch:
     """What vLLM `version` makes of `config` on `gpu`; total: refusals are the gates' business.
 
@@ -247,4 +250,5 @@ def resolve(
         num_speculative_tokens=num_speculative_tokens,
         nvlink=nvlink,
         gpus_per_node=gpus_per_node or config.world_size,
+        nodes=nodes,
     )

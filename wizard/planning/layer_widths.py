@@ -6,9 +6,9 @@ Read off the module tree, so that MLA, Mamba mixers, dense layers of a MoE and s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from wizard.dataclass import dataclass
 from wizard.errors import ConfigError
 from wizard.models.metadata import ModelMetadata
 from wizard.models.modules import Linear, Module

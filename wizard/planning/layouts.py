@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from wizard.dataclass import dataclass
 from wizard.models.metadata import ModelMetadata
 from wizard.schemas.inputs import HardwareInput
 
@@ -80,6 +80,8 @@ def layouts(
 ) -> list[Layout]:
     """Layouts that use as many GPUs as they can, the user's own sizes kept, the plainest first.
 
+    Empty where the user's own sizes leave none that the machine has GPUs for.
+
     Rules, each vLLM's own advice (docs, serving/parallelism_scaling and data_parallel_deployment):
     - tensor parallelism stays within a node; pipeline stages join nodes, and use up GPU counts that no
       tensor-parallel size divides;
@@ -95,8 +97,7 @@ def layouts(
         if hardware.tensor_parallel_size
         else tensor_parallel_sizes(metadata, gpus_per_node) or [1]
     )
-    pinned = hardware.tensor_parallel_size is not None or hardware.pipeline_parallel_size is not None
-    pinned = pinned or hardware.data_parallel_size is not None
+    across = hardware.tensor_parallel_size is not None
     found: dict[Layout, None] = {}
     for tp in sizes:
         stages = (
@@ -111,7 +112,7 @@ def layouts(
                 for layout in _copies(metadata, room, tp, pp, hardware, engines):
                     if expert_parallel is not None and layout.expert_parallel is not expert_parallel:
                         continue
-                    if pinned or _fits_nodes(layout, gpus_per_node, nodes):
+                    if _fits_nodes(layout, gpus_per_node, nodes, across=across):
                         found[layout] = None
     return sorted(found, key=_plainness)
 
@@ -137,13 +138,18 @@ def _copies(
         yield Layout(tp, pp, expert_parallel=True)
 
 
-def _fits_nodes(layout: Layout, gpus_per_node: int, nodes: int) -> bool:
-    """vLLM spreads ranks evenly over nodes, and keeps a tensor-parallel group within one."""
-    world = layout.engine_gpus
+def _fits_nodes(layout: Layout, gpus_per_node: int, nodes: int, *, across: bool) -> bool:
+    """vLLM spreads ranks evenly over nodes; an engine is on one node or on whole nodes.
+
+    A tensor-parallel group stays within a node, unless the user chose its size (`across`).
+    """
     if layout.gpus <= gpus_per_node:
         return True
-    each, rest = divmod(world, nodes)
-    return nodes > 1 and rest == 0 and each <= gpus_per_node and each % layout.tensor_parallel_size == 0
+    each, rest = divmod(layout.engine_gpus, nodes)
+    if nodes == 1 or rest or each > gpus_per_node:
+        return False
+    engine = layout.tensor_parallel_size * layout.pipeline_parallel_size
+    return (each % engine == 0 or engine % each == 0) and (across or each % layout.tensor_parallel_size == 0)
 
 
 def _plainness(layout: Layout) -> tuple[bool, bool, int, int]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
+from wizard.dataclass import dataclass, replace
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.gates import Refusal, refusal
 from wizard.planning.kv_cache import concurrency_for, kv_layout, kv_report
@@ -56,15 +56,19 @@ def evaluate(
     workload: WorkloadInput | None = None,
     policy: PolicyInput | None = None,
     nvlink: bool = True,
+    nodes: int | None = None,
 ) -> FeasibilityReport:
     """Will `config` start on these GPUs (one node's), and does the cache hold the workload?
 
     Without a workload, one request of max_model_len is all that is asked, as vLLM's own gate does.
     Total: every valid config gets a report; what vLLM would refuse comes back as `wont_start` with
-    vLLM's sentence. Mixed GPUs are judged by the smallest and the fullest.
+    vLLM's sentence. Mixed GPUs are judged by the smallest and the fullest. `nodes` is how many machines there
+    are; None: as many as the config asks for.
     """
     gpu = decisive_gpu(gpus)
-    launch = resolve(config, metadata, gpu, version=version, nvlink=nvlink, gpus_per_node=len(gpus))
+    launch = resolve(
+        config, metadata, gpu, version=version, nvlink=nvlink, gpus_per_node=len(gpus), nodes=nodes
+    )
     refused = refusal(launch)
     if refused is not None:
         return refused_report(launch, refused)

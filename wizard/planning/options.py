@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from wizard.dataclass import dataclass
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import Changes, machine_changes
 from wizard.planning.gates import refusal

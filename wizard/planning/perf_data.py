@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from typing import Any
+
+from wizard.data import read_text
+from wizard.dataclass import dataclass
 
 FIGURES = ("tpot_ms", "ttft_ms", "output_tok_s")
 
@@ -36,7 +37,7 @@ def constants() -> Mapping[str, float]:
 @lru_cache(maxsize=1)
 def perf_file() -> Mapping[str, Any]:
     """The whole file."""
-    text = resources.files("wizard.data").joinpath("perf.json").read_text(encoding="utf-8")
+    text = read_text("perf.json")
     data: Mapping[str, Any] = json.loads(text)
     return data
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
+from wizard.dataclass import dataclass, replace
 from wizard.models.cache_layers import CacheLayer, cache_model
 from wizard.models.facts import Facts
 from wizard.models.metadata import ModelMetadata

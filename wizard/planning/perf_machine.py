@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from wizard.dataclass import dataclass
 from wizard.schemas.outputs import GPUInfo
 
 FALLBACK_BANDWIDTH_GB_S = 500.0

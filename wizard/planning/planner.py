@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
-from wizard.errors import WizardError
+from wizard.dataclass import dataclass, field, replace
+from wizard.errors import ConfigError, WizardError
 from wizard.hardware.topology import best_subset
 from wizard.models.cache_layers import cache_model
-from wizard.models.metadata import ModelMetadata
+from wizard.models.metadata import ModelMetadata, declared_dtype, short
 from wizard.models.tree import parameter_count
 from wizard.planning.changes import Changes
 from wizard.planning.doubts import doubted, weight_warnings, with_doubts
 from wizard.planning.fixes import Outcome, command_fixes, plan_fixes
-from wizard.planning.gates import Refusal
+from wizard.planning.gates import Refusal, refusal
 from wizard.planning.launch import Launch, quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
 from wizard.planning.perf import estimate_performance
-from wizard.planning.recommend import choose
+from wizard.planning.recommend import Choice, choose
 from wizard.planning.search import alternatives
-from wizard.planning.situation import nvlink_present, situation
+from wizard.planning.situation import Situation, nvlink_present, situation
 from wizard.planning.weights import weight_doubts
 from wizard.schemas.inputs import (
     HardwareInput,
@@ -38,9 +38,10 @@ from wizard.schemas.outputs import (
     ModelSummary,
     PerfEstimate,
     Plan,
+    Resolved,
     VLLMConfig,
 )
-from wizard.vllm.versions import NEWEST_KNOWN, rules
+from wizard.vllm.versions import NEWEST_KNOWN, OLDEST_KNOWN, parse_version, rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class Surroundings:
 
 NOTHING_ELSE = Surroundings()
 
+RUN_DTYPES = frozenset({"float16", "bfloat16", "float32", "half", "float"})
+
+LAST_FOR_VOLTA = "vLLM 0.19"
+"""See `VersionRules.oldest_capability`."""
+
 
 def plan(
     request: PlanRequest,
@@ -68,17 +74,28 @@ def plan(
 
     Without `surroundings` only config, verdict and forecast are computed, which is what one key press
     asks for; with them, fixes and alternatives are searched. Every valid request gets a plan; extra flags
-    that the version refuses make one that won't start. Raises ConfigError alone, for a model whose config
-    can't be sized.
+    that the version refuses, and models that it doesn't serve, make one that won't start. Raises ConfigError
+    alone, for a model that vLLM serves and whose config can't be sized.
     """
+    result, chosen = _planned(request, metadata, gpus, version)
+    return result if surroundings is None else _with_others(result, chosen, request, surroundings)
+
+
+def _planned(
+    request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str | None
+) -> tuple[Plan, tuple[Situation, Choice] | None]:
+    """The plan without fixes and alternatives, and what they are searched from; None where there are none."""
     chosen = version or request.policy.vllm_version or NEWEST_KNOWN
     try:
         of = situation(request, metadata, gpus, version=chosen)
     except WizardError as error:
         if not request.policy.extra_args:
             raise
-        return _refused_flags(request, metadata, gpus, chosen, error)
-    choice = choose(of)
+        return _refused_flags(request, metadata, gpus, chosen, error), None
+    try:
+        choice = choose(of)
+    except ConfigError as error:
+        return _unserved(request, metadata, gpus, chosen, error), None
     launch = of.launch(choice.config)
     result = Plan(
         vllm_version=chosen,
@@ -95,9 +112,18 @@ def plan(
             *_taken_of_mixed(gpus, choice.config, choice.layout.replicas),
             *_slo_warnings(of.request, choice.performance),
         ),
+        resolved=resolved(launch, choice.report),
     )
-    if surroundings is None:
+    return result, (of, choice)
+
+
+def _with_others(
+    result: Plan, chosen: tuple[Situation, Choice] | None, request: PlanRequest, surroundings: Surroundings
+) -> Plan:
+    """`result` with what could be done instead."""
+    if chosen is None:
         return result
+    of, choice = chosen
     before = Outcome(choice.config, choice.report, choice.layout.replicas)
     others = (surroundings.siblings, surroundings.machines)
     return with_doubts(
@@ -106,7 +132,7 @@ def plan(
             fixes=plan_fixes(request, of, before, *others),
             alternatives=alternatives(request, of, choice, *others),
         ),
-        launch,
+        of.launch(choice.config),
     )
 
 
@@ -129,7 +155,10 @@ def check(
         policy=PolicyInput(),
     )
     nvlink = nvlink_present(request, gpus)
-    feasibility = evaluate(config, metadata, gpus, version=chosen, workload=workload, nvlink=nvlink)
+    nodes = hardware.nodes if hardware is not None else None
+    feasibility = evaluate(
+        config, metadata, gpus, version=chosen, workload=workload, nvlink=nvlink, nodes=nodes
+    )
     launch = resolve(
         config, metadata, decisive_gpu(gpus), version=chosen, nvlink=nvlink, gpus_per_node=len(gpus)
     )
@@ -142,6 +171,7 @@ def check(
         feasibility=doubted(feasibility, launch),
         performance=_performance(config, feasibility, metadata, gpus, request, chosen),
         warnings=(*_warnings(metadata, gpus, chosen), *weight_warnings(feasibility, launch)),
+        resolved=resolved(launch, feasibility),
     )
     fixes = command_fixes(
         config,
@@ -153,6 +183,7 @@ def check(
         surroundings.machines,
         version=chosen,
         workload=workload,
+        nodes_known=nodes is not None,
     )
     return with_doubts(replace(result, fixes=fixes), launch)
 
@@ -183,21 +214,26 @@ def run_plan(
         )
     if gpus is None:
         gpus = resolve_hardware(request.hardware)
-    fits = plan(request, metadata, gpus).feasibility.verdict == "fits"
-    siblings = siblings_in_time(metadata, offline=offline or fits)
-    surroundings = Surroundings(siblings=siblings, machines=machines())
-    return plan(request, metadata, gpus, surroundings=surroundings)
+    result, chosen = _planned(request, metadata, gpus, None)
+    siblings = siblings_in_time(metadata, offline=offline or result.feasibility.verdict == "fits")
+    return _with_others(result, chosen, request, Surroundings(siblings=siblings, machines=machines()))
 
 
 def summarise(metadata: ModelMetadata) -> ModelSummary:
-    """The model as the plan saw it."""
+    """The model as the plan saw it; its size and attention are unknown where nothing here describes it."""
+    params: int | None = metadata.params_override
+    try:
+        attention = attention_kind(metadata)
+        params = params or parameter_count(metadata)
+    except ConfigError:
+        attention = "unknown"
     return ModelSummary(
         id=metadata.model,
         revision=metadata.revision,
         source=metadata.source,
         architecture=metadata.architecture,
-        params=metadata.params_override or parameter_count(metadata),
-        attention=attention_kind(metadata),
+        params=params,
+        attention=attention,
         max_position_embeddings=metadata.max_position_embeddings,
         quantization=quantization_method(metadata.quantization_config),
         dtype=metadata.dtype,
@@ -209,6 +245,24 @@ def _summary(launch: Launch) -> ModelSummary:
     """The model, its sizes called exact only where headers and config agree."""
     summary = summarise(launch.metadata)
     return replace(summary, weights_exact=False) if weight_doubts(launch).disagreement else summary
+
+
+def resolved(launch: Launch, report: FeasibilityReport) -> Resolved:
+    """A launch's settings as vLLM resolves them; the block size is the cache's own."""
+    return Resolved(
+        dtype=launch.dtype,
+        quantization=launch.quantization,
+        kv_cache_dtype=launch.kv_cache_dtype,
+        gpu_memory_utilization=launch.gpu_memory_utilization,
+        max_model_len=report.max_model_len,
+        max_num_seqs=launch.max_num_seqs,
+        max_num_batched_tokens=launch.max_num_batched_tokens,
+        block_size=report.kv_cache.block_size if report.kv_cache.bytes_per_block else None,
+        enforce_eager=launch.enforce_eager,
+        enable_prefix_caching=launch.prefix_caching,
+        enable_chunked_prefill=launch.chunked_prefill,
+        async_scheduling=launch.async_scheduling,
+    )
 
 
 def attention_kind(metadata: ModelMetadata) -> str:
@@ -252,9 +306,29 @@ def _performance(
 
 def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) -> tuple[str, ...]:
     warnings = [warning for warning in metadata.warnings if warning not in metadata.load_risks]
+    declared = declared_dtype(metadata.config)
+    if declared is not None and declared not in RUN_DTYPES:
+        warnings.append(
+            f"config.json gives the dtype as {short(declared)}, in which vLLM doesn't run: it falls back to another "
+            "and says so in its log."
+        )
     if not rules(version).known:
         warnings.append(
             f"vLLM {version} is newer than any version known here; the rules of {NEWEST_KNOWN} are used."
+        )
+    if parse_version(version) < parse_version(OLDEST_KNOWN):
+        warnings.append(
+            f"vLLM {version} is older than any version known here; the rules of {OLDEST_KNOWN} are used, and may "
+            "not hold for it."
+        )
+    oldest = rules(version).oldest_capability
+    too_old = [gpu for gpu in gpus if gpu.compute_capability and gpu.compute_capability < oldest]
+    if too_old and too_old[0].vendor == "nvidia":
+        major, minor = too_old[0].compute_capability or oldest
+        warnings.append(
+            f"{too_old[0].name} has compute capability {major}.{minor}; the wheels of vLLM {version} hold kernels "
+            f"for {oldest[0]}.{oldest[1]} and newer."
+            + (f" {LAST_FOR_VOLTA} was the last for Volta." if (major, minor) == (7, 0) else "")
         )
     if len({gpu.name for gpu in gpus}) > 1:
         smallest = min(gpus, key=lambda gpu: gpu.memory_total_bytes)
@@ -320,6 +394,42 @@ def _slo_warnings(request: PlanRequest, speed: PerfEstimate | None) -> tuple[str
     return tuple(found)
 
 
+def _unserved(
+    request: PlanRequest,
+    metadata: ModelMetadata,
+    gpus: Sequence[GPUInfo],
+    version: str,
+    error: ConfigError,
+) -> Plan:
+    """The plan of a model that can't be sized because this version doesn't serve it: it says so.
+
+    Raises `error` where the version does.
+    """
+    model = request.model
+    config = VLLMConfig(
+        model=model.model,
+        revision=model.revision or metadata.revision,
+        dtype=model.dtype.value,
+        trust_remote_code=model.trust_remote_code or None,
+    )
+    launch = resolve(config, metadata, decisive_gpu(gpus), version=version, gpus_per_node=len(gpus))
+    refused = refusal(launch)
+    if refused is None:
+        raise error
+    report = refused_report(launch, refused)
+    return Plan(
+        vllm_version=version,
+        model=summarise(metadata),
+        nodes=request.hardware.nodes,
+        gpus=tuple(gpus),
+        config=config,
+        feasibility=report,
+        performance=None,
+        warnings=_warnings(metadata, gpus, version),
+        resolved=resolved(launch, report),
+    )
+
+
 def _refused_flags(
     request: PlanRequest,
     metadata: ModelMetadata,
@@ -333,6 +443,7 @@ def _refused_flags(
     config = choice.config.model_copy(update={"extra_args": request.policy.extra_args})
     launch = resolve(config, metadata, decisive_gpu(gpus), version=version, gpus_per_node=len(gpus))
     change: Changes = (("policy.extra_args", ()),)
+    report = replace(refused_report(launch, Refusal("invalid_config", str(error))), quoted=False)
     fix = Fix("without the extra flags", change, "planned without them", choice.report.verdict)
     return Plan(
         vllm_version=version,
@@ -340,8 +451,9 @@ def _refused_flags(
         nodes=request.hardware.nodes,
         gpus=tuple(gpus),
         config=config,
-        feasibility=refused_report(launch, Refusal("invalid_config", str(error))),
+        feasibility=report,
         performance=None,
         fixes=(fix,) if choice.report.verdict != "wont_start" else (),
         warnings=(*_warnings(metadata, gpus, version), *metadata.load_risks),
+        resolved=resolved(launch, report),
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from wizard.dataclass import dataclass
 from wizard.planning.attempts import Attempt
 from wizard.planning.layouts import Layout
 from wizard.planning.situation import Situation

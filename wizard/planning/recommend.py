@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
+from wizard.dataclass import dataclass, replace
 from wizard.errors import ConfigError
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.attempts import Attempt

@@ -8,8 +8,8 @@ link; every layer costs launches, every sequence host work. The constants are in
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from wizard.dataclass import dataclass
 from wizard.planning.kernel_rates import Constants, KernelRates, expert_format
 from wizard.planning.perf_facts import CacheKind, ModelFacts, RoutedExperts
 from wizard.planning.perf_machine import Machine

@@ -7,8 +7,8 @@ plan that was shown. Planning one takes a few milliseconds, a whole search a few
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from wizard.dataclass import dataclass
 from wizard.errors import WizardError
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import changed_gpus, changed_request

@@ -6,8 +6,8 @@ Their names and arguments are the seed document's; `wizard.planning.memory` re-e
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
+from wizard.dataclass import replace
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.kv_cache import kv_report
 from wizard.planning.launch import DTYPE_BYTES, resolve

@@ -8,8 +8,8 @@ prompt once; that conservation, and not a queueing formula, sets the pace.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from wizard.dataclass import dataclass
 from wizard.planning.roofline import Engine
 
 SMALLEST_CHUNK = 256

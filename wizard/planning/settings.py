@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from wizard.dataclass import dataclass, field
 from wizard.planning.attempts import RAISED_UTILIZATION, Attempt, attempt, base_config, utilization
 from wizard.planning.kv_cache import kv_layout
 from wizard.planning.launch import has_fp8, quantization_method

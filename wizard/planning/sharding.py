@@ -8,8 +8,8 @@ methods and of `layers/attention/mla_attention.py` (repacking).
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
 
+from wizard.dataclass import dataclass, replace
 from wizard.models.modules import (
     CacheScales,
     Experts,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
+from wizard.dataclass import dataclass, replace
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.launch import Launch, resolve
 from wizard.planning.layouts import Layout
@@ -93,6 +93,7 @@ class Situation:
             version=self.version,
             nvlink=self.nvlink,
             gpus_per_node=len(self.gpus),
+            nodes=self.request.hardware.nodes,
         )
 
     def report(self, config: VLLMConfig, layout: Layout) -> FeasibilityReport:
@@ -105,6 +106,7 @@ class Situation:
             workload=self.workload(layout),
             policy=self.request.policy,
             nvlink=self.nvlink,
+            nodes=self.request.hardware.nodes,
         )
         wish = self.request.model.max_model_len
         if wish is None or found.verdict == "wont_start" or found.max_model_len >= wish:

@@ -7,8 +7,8 @@ rules by `VersionRules`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from wizard.dataclass import dataclass
 from wizard.models.metadata import ModelMetadata
 from wizard.models.tree import parameter_count
 from wizard.planning.activations import activation_peak_bytes, persistent_bytes

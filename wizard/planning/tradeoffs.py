@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from wizard.dataclass import dataclass
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.recommend import Choice
 from wizard.planning.situation import Situation

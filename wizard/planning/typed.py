@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError
-
+from wizard.dataclass import dataclass
 from wizard.schemas.inputs import PlanRequest
 from wizard.vllm.serve_args import ServeCommand, parse_serve_command
 
@@ -65,7 +63,7 @@ def settled(request: PlanRequest, version: str) -> Settled:
             # `-1` asks vLLM for the longest that fits, which is what planning does anyway
             try:
                 request = request.with_value(path, value)
-            except ValidationError:
+            except ValueError:
                 fields[name] = value
     return Settled(request, fields, config.extra_args)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
+from wizard.dataclass import dataclass, field
 from wizard.models.cache_layers import cache_model
 from wizard.models.drafts import predicts_tokens
 from wizard.models.metadata import ModelMetadata

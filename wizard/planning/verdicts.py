@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from wizard.dataclass import dataclass
 from wizard.schemas.outputs import Cause, KVCacheReport, Risk, Verdict
 
 RISKS: Mapping[Verdict, Risk] = MappingProxyType({"fits": "low", "tight": "medium", "wont_start": "high"})

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from wizard.dataclass import dataclass
 from wizard.models.metadata import ModelMetadata, integer, section
 from wizard.planning.launch import Launch
 

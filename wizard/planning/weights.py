@@ -9,10 +9,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
-from wizard.errors import ConfigError
+from wizard.dataclass import dataclass, replace
+from wizard.errors import ConfigError, UnsizedError
 from wizard.models.metadata import Checkpoint, ModelMetadata
 from wizard.models.modules import (
     Module,
@@ -195,7 +195,10 @@ _doubts: WeakKeyDictionary[ModelMetadata, dict[Layout, Doubts]] = WeakKeyDiction
 
 def weight_doubts(launch: Launch) -> Doubts:
     """Doubts about the weights of a model, remembered per model: the layout doesn't change them."""
-    warnings, checkpoint = module_tree(launch.metadata).warnings, launch.metadata.checkpoint
+    try:
+        warnings, checkpoint = module_tree(launch.metadata).warnings, launch.metadata.checkpoint
+    except UnsizedError:  # there is nothing to compare; that this version doesn't serve it the verdict says
+        return Doubts(())
     if checkpoint is None or not checkpoint.exact or launch.online_quantization:
         return Doubts(warnings)
     layout = replace(_layout(launch), tp=1, pp=1, expert_tp=1, ep=1)

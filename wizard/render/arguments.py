@@ -7,8 +7,8 @@ what means the same there, or left out with a note that the artifacts show as a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from wizard.dataclass import dataclass
 from wizard.errors import WizardError
 from wizard.render.draft import Argument, Draft, text_of
 from wizard.render.equivalents import EQUIVALENTS, compilation

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from wizard.dataclass import dataclass
 from wizard.errors import WizardError
 from wizard.render.bundle_readme import readme_file
 from wizard.render.cluster import fits_leader_worker_set, leader_worker_set_file, ray_cluster_file

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
+from wizard.dataclass import dataclass, replace
 from wizard.render.arguments import ServeArguments, serve_arguments
 from wizard.render.deployment import (
     CONTAINER_MODEL,

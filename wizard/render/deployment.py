@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from wizard.dataclass import dataclass
 from wizard.hardware.topology import best_subset
 from wizard.planning.launch import is_pooling
 from wizard.render.arguments import ServeArguments, serve_arguments

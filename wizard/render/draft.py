@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 
+from wizard.dataclass import dataclass, field
 from wizard.schemas.outputs import VLLMConfig
 from wizard.vllm.flags import FlagTable
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from wizard.dataclass import dataclass
 from wizard.render.draft import Argument
 from wizard.vllm.flags import FlagTable, flag_table
 

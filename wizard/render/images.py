@@ -7,8 +7,8 @@ default image is CUDA 13.0 since then, `-cu129` tags carry CUDA 12.9).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from wizard.dataclass import dataclass
 from wizard.vllm.versions import parse_version
 
 CUDA_13_DRIVER = 580

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from typing import Any
 
+from wizard.dataclass import asdict
 from wizard.hardware.catalogue import CatalogueGPU
 from wizard.hardware.detect import Machine
 from wizard.hardware.preflight import Check

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
+from wizard.dataclass import asdict
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import (
     GIB,
@@ -20,6 +20,23 @@ from wizard.schemas.outputs import (
 )
 
 SCHEMA_VERSION = 1
+
+KNOWN_WITHOUT_COUNTING = frozenset({"total_bytes", "requested_bytes", "other_processes_bytes"})
+"""Memory figures that don't depend on what the model takes."""
+
+COUNTED = (
+    "concurrency_at_workload",
+    "headroom_bytes",
+    "headroom_gb",
+    "max_concurrency_at_context",
+    "max_context_at_concurrency",
+    "weights_gib",
+    "weights_gb",
+    "kv_cache_available_gib",
+    "kv_cache_gb",
+    "overhead_gb",
+)
+"""Figures that do."""
 
 ESTIMATES = ("ttft_ms", "tpot_ms", "output_tokens_per_s", "prefill_tokens_per_s", "requests_per_s")
 
@@ -47,6 +64,7 @@ def plan_to_dict(plan: Plan, request: PlanRequest | None = None) -> dict[str, An
         ],
         "fixes": [_fix(fix) for fix in plan.fixes],
         "replicas": plan.replicas,
+        "resolved": None if plan.resolved is None else asdict(plan.resolved),
         "artifacts": dict(plan.artifacts),
     }
     if request is not None:
@@ -97,8 +115,8 @@ def _feasibility(report: FeasibilityReport, more_warnings: Iterable[str] = ()) -
         "fits": report.fits,
         "oom_risk": report.oom_risk,
         "warnings": [*report.warnings, *more_warnings],
-        "per_gpu": asdict(report.per_gpu),
-        "kv_cache": asdict(report.kv_cache),
+        "per_gpu": _counted(report, asdict(report.per_gpu), KNOWN_WITHOUT_COUNTING),
+        "kv_cache": _counted(report, asdict(report.kv_cache), frozenset()),
         "max_model_len": report.max_model_len,
         "max_num_seqs": report.max_num_seqs,
         "max_num_batched_tokens": report.max_num_batched_tokens,
@@ -109,7 +127,15 @@ def _feasibility(report: FeasibilityReport, more_warnings: Iterable[str] = ()) -
         "weights_gib": report.per_gpu.weights_bytes / GIB,
         "kv_cache_available_gib": report.per_gpu.kv_cache_available_bytes / GIB,
         **seed,
+        **({} if report.counted else dict.fromkeys(COUNTED)),
     }
+
+
+def _counted(report: FeasibilityReport, values: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """What vLLM stops before is unknown, not zero: null."""
+    if report.counted:
+        return values
+    return {name: value if name in known else None for name, value in values.items()}
 
 
 def _performance(forecast: PerfEstimate | None) -> dict[str, Any] | None:

@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from wizard.errors import WizardError
 from wizard.render.escaping import to_yaml
 from wizard.render.paths import expanded
 from wizard.schemas.inputs import PlanRequest
+from wizard.schemas.problems import first_problem
 from wizard.vllm.flag_values import cut
 
 PROFILE_VERSION = 2
@@ -56,13 +55,14 @@ def profile_to_request(profile: Mapping[str, Any]) -> PlanRequest:
         )
     if version == 1:
         parts = _from_version_1(parts)
+    from pydantic import ValidationError  # this alone needs it
+
     try:
         return PlanRequest.model_validate(parts)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "it"
+        where, _, words = first_problem(error)
         raise WizardError(
-            f"The profile can't be used: {where}: {first['msg']}; correct it and try again."
+            f"The profile can't be used: {cut(where or 'all of it')}: {words}; correct it and try again."
         ) from None
 
 

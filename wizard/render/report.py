@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
 from wizard.schemas.outputs import FeasibilityReport, PerfEstimate, Plan
 from wizard.text import count, gib, params, plural, printable, span
+from wizard.wording import refusal_words
+
+WIDTH = 110
+"""Columns of a wrapped sentence."""
+
+LONGEST = 4000
+"""Characters of one sentence: the longest of vLLM's have some 1,500."""
 
 VERDICT_WORDS = {"fits": "FITS", "tight": "TIGHT", "wont_start": "WON'T START"}
 
@@ -30,9 +38,10 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield ""
     yield VERDICT_WORDS[feasibility.verdict]
     if feasibility.error:
-        yield f"  vLLM would stop with: {printable(feasibility.error)}"
+        yield f"  {refusal_words(feasibility)}:"
+        yield from _wrapped(feasibility.error, "    ")
     for warning in (*feasibility.warnings, *plan.warnings):
-        yield f"  ! {printable(warning)}"
+        yield from _wrapped(warning, "  ! ")
     yield ""
     yield from _memory(feasibility)
     if plan.performance is not None:
@@ -65,26 +74,65 @@ def _lines(plan: Plan) -> Iterator[str]:
             yield f"  {number} {printable(fix.title)}: {VERDICT_WORDS[fix.verdict_after].lower()}, {fix.effect}"
 
 
+def _wrapped(text: str, head: str) -> Iterator[str]:
+    """The whole text, however long; line breaks of its own are kept."""
+    rest = " " * len(head)
+    for row in text.splitlines() or [""]:
+        yield from textwrap.wrap(
+            printable(row, LONGEST),
+            WIDTH,
+            initial_indent=head,
+            subsequent_indent=rest,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        head = rest
+
+
 def _memory(feasibility: FeasibilityReport) -> Iterator[str]:
+    """The terms, and what comes of them: the cache, or what is short. Without terms where none were counted."""
     part, kv = feasibility.per_gpu, feasibility.kv_cache
+    starts = feasibility.verdict != "wont_start"
     yield "Memory of one GPU, GiB"
-    for name, value in (
-        ("CUDA total", part.total_bytes),
-        ("budget of vLLM", part.requested_bytes),
-        ("weights", part.weights_bytes),
-        ("activation peak", part.activation_peak_bytes),
-        ("CUDA graphs", part.cuda_graphs_bytes),
-        ("other", part.non_torch_bytes),
-        ("KV cache", part.kv_cache_available_bytes),
-        ("other processes", part.other_processes_bytes),
-    ):
+    rows = [("CUDA total", part.total_bytes), ("budget of vLLM", part.requested_bytes)]
+    if feasibility.counted:
+        rows += [
+            ("weights", part.weights_bytes),
+            ("activation peak", part.activation_peak_bytes),
+            ("CUDA graphs", part.cuda_graphs_bytes),
+            ("other", part.non_torch_bytes),
+        ]
+        if part.kv_cache_available_bytes > 0:
+            rows.append(("KV cache", part.kv_cache_available_bytes))
+    for name, value in (*rows, ("other processes", part.other_processes_bytes)):
         yield f"  {name:<16} {gib(value, 2):>8}"
+    if not feasibility.counted:
+        yield "  the rest is not counted: vLLM stops before it"
+        return
+    if not starts:
+        yield from _short(feasibility)
+        return
     low, high = gib(part.kv_cache_available_low_bytes, 2), gib(part.kv_cache_available_high_bytes, 2)
     yield f"  KV cache lies between {low} and {high} in 9 starts of 10"
     yield (
         f"  {count(kv.tokens)} tokens of cache; vLLM will log {kv.max_concurrency:.2f}x at "
         f"{feasibility.max_model_len:,} tokens per request"
     )
+
+
+def _short(feasibility: FeasibilityReport) -> Iterator[str]:
+    """What is missing, in the place of a cache that never comes."""
+    part, kv = feasibility.per_gpu, feasibility.kv_cache
+    available = part.kv_cache_available_bytes
+    if feasibility.cause == "free_memory":
+        return  # vLLM's sentence holds both figures
+    if available <= 0:
+        yield f"  {gib(-available, 2)} GiB more than the budget is needed before the first token of cache"
+    elif kv.needed_bytes > available:
+        yield (
+            f"  one request of {feasibility.max_model_len:,} tokens needs {gib(kv.needed_bytes, 2)} GiB of cache, "
+            f"{gib(kv.needed_bytes - available, 2)} more than there is"
+        )
 
 
 def _performance(performance: PerfEstimate) -> Iterator[str]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import difflib
 import errno
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from wizard.dataclass import dataclass
 from wizard.errors import WizardError
 from wizard.render.paths import expanded
 from wizard.render.placement import place

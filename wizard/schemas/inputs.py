@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from wizard.schemas.checked import Bounds, Checked, Spellings, Text
 
 
 class BatchingMode(StrEnum):
@@ -39,31 +39,17 @@ class DType(StrEnum):
     FLOAT32 = "float32"
 
 
-_DTYPE_ALIASES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
-_KV_DTYPE_ALIASES = {"fp16": "float16", "bf16": "bfloat16", "fp8_e4m3fn": "fp8_e4m3"}
+DTYPE_SPELLINGS = Spellings({"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"})
+
+KV_DTYPE_SPELLINGS = Spellings({"fp16": "float16", "bf16": "bfloat16", "fp8_e4m3fn": "fp8_e4m3"})
+"""The ancestor wrote `fp8_e4m3fn`, a name vLLM refuses; it means `fp8_e4m3`."""
+
+Line = Annotated[str, Text(strip=True, least=1, most=4096)]
+Tokens = Annotated[int, Bounds(ge=1, le=1 << 27)]
+Count = Annotated[int, Bounds(ge=1, le=4096)]
 
 
-def _dtype_alias(value: object) -> object:
-    return _DTYPE_ALIASES.get(value, value) if isinstance(value, str) else value
-
-
-def _kv_dtype_alias(value: object) -> object:
-    """The ancestor wrote `fp8_e4m3fn`, a name vLLM refuses; it means `fp8_e4m3`."""
-    return _KV_DTYPE_ALIASES.get(value, value) if isinstance(value, str) else value
-
-
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4096)]
-Tokens = Annotated[int, Field(ge=1, le=1 << 27)]
-Count = Annotated[int, Field(ge=1, le=4096)]
-
-
-class Part(BaseModel):
-    """A frozen part of the request; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-
-class ModelInput(Part):
+class ModelInput(Checked):
     """Which model, and how its weights and cache are to be stored."""
 
     model: Line
@@ -71,75 +57,75 @@ class ModelInput(Part):
     revision: str | None = None
     tokenizer: str | None = None
     trust_remote_code: bool = False
-    dtype: Annotated[DType, BeforeValidator(_dtype_alias)] = DType.AUTO
+    dtype: Annotated[DType, DTYPE_SPELLINGS] = DType.AUTO
     quantization: str | None = None
     """`--quantization`: a method the checkpoint already has, or an online one. `None`: as the checkpoint says."""
-    kv_cache_dtype: Annotated[str, BeforeValidator(_kv_dtype_alias)] = "auto"
+    kv_cache_dtype: Annotated[str, KV_DTYPE_SPELLINGS] = "auto"
     max_model_len: Tokens | None = None
-    params_b: Annotated[float, Field(gt=0, le=1e5)] | None = None
+    params_b: Annotated[float, Bounds(gt=0, le=1e5)] | None = None
     """Billions of parameters, to override what the config says (seed name)."""
 
 
-class HardwareInput(Part):
+class HardwareInput(Checked):
     """Which GPUs: detected ones, or a what-if machine."""
 
     gpu: Line = "auto"
     """`auto` detects with NVML; anything else is looked up in the catalogue."""
     gpus: Count | None = None
     """GPUs per node; `None`: all detected, or one what-if GPU."""
-    nodes: Annotated[int, Field(ge=1, le=512)] = 1
+    nodes: Annotated[int, Bounds(ge=1, le=512)] = 1
     device_ids: tuple[str, ...] | None = None
     """Indices or UUIDs of the detected GPUs to use; `None`: all."""
-    vram_gb: Annotated[float, Field(gt=0, le=4096)] | None = None
+    vram_gb: Annotated[float, Bounds(gt=0, le=4096)] | None = None
     """CUDA total per GPU in GiB, overriding catalogue and detection (seed name)."""
-    used_gib: Annotated[float, Field(ge=0, le=4096)] | None = None
+    used_gib: Annotated[float, Bounds(ge=0, le=4096)] | None = None
     """GiB per GPU already held by others; `None`: as detected, or nothing."""
     interconnect: Interconnect = Interconnect.UNKNOWN
     tensor_parallel_size: Count | None = None
     pipeline_parallel_size: Count | None = None
     data_parallel_size: Count | None = None
-    price_per_hour: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    price_per_hour: Annotated[float, Bounds(ge=0, le=1e6)] | None = None
     """US dollars per GPU and hour, for cost per token."""
 
 
-class WorkloadInput(Part):
+class WorkloadInput(Checked):
     """What one typical request looks like, and how many are served at once."""
 
     prompt_tokens: Tokens = 1024
     gen_tokens: Tokens = 256
-    concurrency: Annotated[int, Field(ge=1, le=1 << 20)] = 8
-    prefix_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    concurrency: Annotated[int, Bounds(ge=1, le=1 << 20)] = 8
+    prefix_share: Annotated[float, Bounds(ge=0, le=1)] = 0.0
     """Part of the prompt that requests have in common (0..1)."""
     batching_mode: BatchingMode = BatchingMode.BALANCED
     streaming: bool = True
-    target_latency_ms: Annotated[float, Field(gt=0, le=1e8)] | None = None
+    target_latency_ms: Annotated[float, Bounds(gt=0, le=1e8)] | None = None
 
 
-class PolicyInput(Part):
+class PolicyInput(Checked):
     """What is allowed, and how much room to leave."""
 
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    gpu_memory_utilization: Annotated[float, Bounds(gt=0, le=1)] | None = None
     """`None`: the default of the targeted vLLM version."""
-    headroom_gb: Annotated[float, Field(ge=0, le=4096)] = 0.0
+    headroom_gb: Annotated[float, Bounds(ge=0, le=4096)] = 0.0
     """GiB per GPU to leave unused on top of what the utilisation leaves (seed name)."""
-    overhead_gb: Annotated[float, Field(ge=0, le=4096)] | None = None
+    overhead_gb: Annotated[float, Bounds(ge=0, le=4096)] | None = None
     """GiB per GPU to take for non-torch memory instead of the calibrated term (seed name)."""
-    fragmentation_factor: Annotated[float, Field(ge=1, le=2)] = 1.0
+    fragmentation_factor: Annotated[float, Bounds(ge=1, le=2)] = 1.0
     """Kept for the seed's sake: vLLM's cache is paged, so 1.0 is right; more demands more cache."""
     allow_quantized: bool = True
     allow_fp8_kv: bool = True
-    max_ttft_ms: Annotated[float, Field(gt=0, le=1e8)] | None = None
-    max_tpot_ms: Annotated[float, Field(gt=0, le=1e8)] | None = None
-    vllm_version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+(\.\d+)?$")] | None = None
+    max_ttft_ms: Annotated[float, Bounds(gt=0, le=1e8)] | None = None
+    max_tpot_ms: Annotated[float, Bounds(gt=0, le=1e8)] | None = None
+    vllm_version: Annotated[str, Text(pattern=r"^\d+\.\d+(\.\d+)?$")] | None = None
     """The version to plan for; `None`: the installed one, else the newest known."""
     enforce_eager: bool = False
-    max_num_seqs: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
-    max_num_batched_tokens: Annotated[int, Field(ge=1, le=1 << 24)] | None = None
+    max_num_seqs: Annotated[int, Bounds(ge=1, le=1 << 20)] | None = None
+    max_num_batched_tokens: Annotated[int, Bounds(ge=1, le=1 << 24)] | None = None
     extra_args: tuple[str, ...] = ()
     """Further `vllm serve` flags as typed, validated against the flag table."""
 
 
-class PlanRequest(Part):
+class PlanRequest(Checked):
     """Everything the planner needs to know; frozen, validated."""
 
     model: ModelInput

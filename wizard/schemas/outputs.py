@@ -6,10 +6,10 @@ Memory figures are per GPU of the worst rank unless said otherwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from wizard.dataclass import dataclass, field
+from wizard.schemas.checked import Bounds, Checked
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -21,44 +21,42 @@ Cause = Literal[
 Risk = Literal["low", "medium", "high"]
 
 
-class VLLMConfig(BaseModel):
+class VLLMConfig(Checked):
     """One `vllm serve` command: the seed's fields, and every other flag that moves memory.
 
     `None` leaves the flag out, so that vLLM's default for the version and GPU applies.
     `swap_space` is kept for the seed's sake: vLLM removed CPU swap (V1), so renderers leave it out.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, protected_namespaces=())
-
     model: str
     revision: str | None = None
     tokenizer: str | None = None
-    tensor_parallel_size: Annotated[int, Field(ge=1)] = 1
-    pipeline_parallel_size: Annotated[int, Field(ge=1)] = 1
-    data_parallel_size: Annotated[int, Field(ge=1)] = 1
-    decode_context_parallel_size: Annotated[int, Field(ge=1)] = 1
-    prefill_context_parallel_size: Annotated[int, Field(ge=1)] = 1
+    tensor_parallel_size: Annotated[int, Bounds(ge=1)] = 1
+    pipeline_parallel_size: Annotated[int, Bounds(ge=1)] = 1
+    data_parallel_size: Annotated[int, Bounds(ge=1)] = 1
+    decode_context_parallel_size: Annotated[int, Bounds(ge=1)] = 1
+    prefill_context_parallel_size: Annotated[int, Bounds(ge=1)] = 1
     enable_expert_parallel: bool = False
-    nnodes: Annotated[int, Field(ge=1)] = 1
+    nnodes: Annotated[int, Bounds(ge=1)] = 1
     distributed_executor_backend: str | None = None
     dtype: str = "auto"
     quantization: str | None = None
     kv_cache_dtype: str | None = None
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    gpu_memory_utilization: Annotated[float, Bounds(gt=0, le=1)] | None = None
     max_model_len: int | None = None
     """`-1` is vLLM's own `auto`: the longest that fits one request."""
-    max_num_seqs: Annotated[int, Field(ge=1)] | None = None
-    max_num_batched_tokens: Annotated[int, Field(ge=1)] | None = None
-    block_size: Annotated[int, Field(ge=1)] | None = None
+    max_num_seqs: Annotated[int, Bounds(ge=1)] | None = None
+    max_num_batched_tokens: Annotated[int, Bounds(ge=1)] | None = None
+    block_size: Annotated[int, Bounds(ge=1)] | None = None
     swap_space: float | None = None
     enforce_eager: bool | None = None
     trust_remote_code: bool | None = None
     enable_prefix_caching: bool | None = None
     enable_chunked_prefill: bool | None = None
     async_scheduling: bool | None = None
-    kv_cache_memory_bytes: Annotated[int, Field(ge=1)] | None = None
-    num_gpu_blocks_override: Annotated[int, Field(ge=1)] | None = None
-    cpu_offload_gb: Annotated[float, Field(ge=0)] = 0.0
+    kv_cache_memory_bytes: Annotated[int, Bounds(ge=1)] | None = None
+    num_gpu_blocks_override: Annotated[int, Bounds(ge=1)] | None = None
+    cpu_offload_gb: Annotated[float, Bounds(ge=0)] = 0.0
     disable_hybrid_kv_cache_manager: bool = False
     mamba_cache_dtype: str = "auto"
     mamba_ssm_cache_dtype: str = "auto"
@@ -74,13 +72,13 @@ class VLLMConfig(BaseModel):
     limit_mm_per_prompt: dict[str, Any] | None = None
     mm_encoder_tp_mode: str | None = None
     enable_lora: bool = False
-    max_loras: Annotated[int, Field(ge=1)] = 1
-    max_lora_rank: Annotated[int, Field(ge=1)] = 16
+    max_loras: Annotated[int, Bounds(ge=1)] = 1
+    max_lora_rank: Annotated[int, Bounds(ge=1)] = 16
     speculative_config: dict[str, Any] | None = None
     hf_overrides: dict[str, Any] | None = None
     extra_args: tuple[str, ...] = ()
     """Flags that don't move memory, as typed, already validated against the flag table."""
-    explanations: dict[str, str] = Field(default_factory=dict)
+    explanations: dict[str, str] = field(default_factory=dict)
 
     @property
     def world_size(self) -> int:
@@ -246,6 +244,13 @@ class FeasibilityReport:
     warnings: tuple[str, ...] = ()
     headroom_bytes: int = 0
     """KV memory beyond what the workload needs, low estimate; negative: short by that much."""
+    quoted: bool = True
+    """`error` is vLLM's sentence; False: this program's own, for what vLLM's parser would refuse."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether memory was counted at all; else its terms are unknown, and hold 0."""
+        return self.cause not in {"invalid_config", "unsupported"}
 
     @property
     def vram_total_gb(self) -> float:
@@ -352,13 +357,33 @@ class ModelSummary:
     revision: str | None
     source: str
     architecture: str
-    params: int
+    params: int | None
+    """None where the model can't be sized, and isn't served either."""
     attention: str
     max_position_embeddings: int
     quantization: str | None = None
     dtype: str = "bfloat16"
     weights_exact: bool = False
     """True when sizes came from safetensors headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What vLLM comes to run with, for every setting that moves memory, given or left to its defaults."""
+
+    dtype: str
+    quantization: str | None
+    kv_cache_dtype: str
+    gpu_memory_utilization: float
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    block_size: int | None
+    """Tokens; None where vLLM stops before it has a cache."""
+    enforce_eager: bool
+    enable_prefix_caching: bool
+    enable_chunked_prefill: bool
+    async_scheduling: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,3 +404,5 @@ class Plan:
     """Independent engines behind a router, beyond `config.data_parallel_size`."""
     warnings: tuple[str, ...] = ()
     artifacts: dict[str, str] = field(default_factory=dict)
+    resolved: Resolved | None = None
+    """None only in plans that were put together by hand."""

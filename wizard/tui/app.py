@@ -17,7 +17,6 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import ValidationError
 from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
@@ -32,12 +31,14 @@ from wizard.engine import Engine, GivenUpError, Planner, Reach
 from wizard.errors import WizardError
 from wizard.history import Change, History
 from wizard.questions import STEPS, question
+from wizard.schemas.checked import why_not
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
-from wizard.session import Found, SessionStore
+from wizard.session import Found, Resume, SessionStore
 from wizard.text import charset, own_environment, printable
 from wizard.tui import theme
 from wizard.tui.facts import Facts
+from wizard.tui.flow import QUESTION, Flow
 from wizard.tui.keeper import Keeper
 from wizard.tui.messages import Detected, ModelRead, NextKey, Reading, Searched, Written
 from wizard.tui.outlook import NoPlan, Outlook, View
@@ -108,6 +109,7 @@ class WizardApp(App[int], inherit_bindings=False):
         self.facts = Facts(self, engine)
         self.keeper = Keeper(self, store)
         self.writing = Writing(self)
+        self.flow = Flow()
         self._keys: deque[events.Key] = deque()
         self._key_in_flight = False
         self._key_task: asyncio.Task[None] | None = None
@@ -164,6 +166,19 @@ class WizardApp(App[int], inherit_bindings=False):
         else:
             self._key_in_flight = False
 
+    # -- frames, no more of them than the link carries
+
+    def _display(self, screen: Screen[Any], renderable: Any) -> None:
+        """Writes a frame; now and then asks the terminal to say when it has drawn it."""
+        super()._display(screen, renderable)
+        size = getattr(renderable, "written_bytes", 0)
+        if size and self._driver is not None and self.flow.sent(size, monotonic()):
+            self._driver.write(QUESTION)
+
+    def _on_terminal_supports_synchronized_output(self, message: Any) -> None:
+        super()._on_terminal_supports_synchronized_output(message)
+        self.flow.answered()
+
     # -- start and end
 
     def on_mount(self) -> None:
@@ -179,7 +194,7 @@ class WizardApp(App[int], inherit_bindings=False):
         await self.frame.open_step(STEP_NAMES[0])
         self._replan()
         self.call_after_refresh(self.facts.detect)
-        if not self.keeper.greet(self._found) and not self._given:
+        if not self.keeper.greet(self._found, given=self._given) and not self._given:
             self.notice("Type to search for a model. Enter goes on, Esc back, ? explains, ^q leaves.")
 
     def _signalled(self, number: int) -> None:
@@ -216,8 +231,8 @@ class WizardApp(App[int], inherit_bindings=False):
         try:
             for path, value in changes:
                 changed = changed.with_value(path, value)
-        except ValidationError as error:
-            self.notice(printable(f"{what}: {error.errors()[0]['msg']}.", 200))
+        except ValueError as error:
+            self.notice(printable(f"{what}: {why_not(error)}.", 200))
             self.frame.show_view()
             return
         if changed != self.request:
@@ -492,10 +507,12 @@ class WizardApp(App[int], inherit_bindings=False):
                 painted.recolor()
 
 
-def run(request: PlanRequest | None, *, fresh: bool, offline: bool, mouse: bool = True) -> int:
-    """Runs the wizard on this terminal; returns the exit status."""
+def run(
+    request: PlanRequest | None, resume: Resume, *, fresh: bool, offline: bool, mouse: bool = True
+) -> int:
+    """Runs the wizard on this terminal; returns the exit status. A session that is found goes through `resume`."""
     store = SessionStore()
-    found = None if fresh or request is not None else store.find()
+    found = None if fresh else store.find(resume)
     app = WizardApp(Planner(offline=offline), request=request, found=found, store=store)
     return run_app(app, mouse=mouse)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.color import ColorSystem
+from rich.color import Color, ColorSystem
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
@@ -31,6 +31,14 @@ Look = tuple[int, str, str]
 """Attribute bits, and the SGR parameters of text and ground; empty for the terminal's own."""
 
 PLAIN: Look = (0, "", "")
+
+_LEVELS = (0, 95, 135, 175, 215, 255)
+_FIXED = {
+    **{(r, g, b): 16 + 36 * i + 6 * j + k for i, r in enumerate(_LEVELS) for j, g in enumerate(_LEVELS)
+       for k, b in enumerate(_LEVELS)},
+    **{(8 + 10 * step,) * 3: 232 + step for step in range(24)},
+}  # fmt: skip
+"""Number of each fixed colour of xterm's 256 by its red, green and blue: a 6x6x6 cube and 24 greys."""
 
 
 class Pen:
@@ -91,12 +99,19 @@ class Pen:
         if self.colors is None:
             return (style._attributes & style._set_attributes, "", "")
         text, ground = (
-            ""
-            if color is None or color.is_default
-            else ";".join(color.downgrade(self.colors).get_ansi_codes(front))
+            "" if color is None or color.is_default else self._parameters(color, front)
             for color, front in ((style.color, True), (style.bgcolor, False))
         )
         return (style._attributes & style._set_attributes, text, ground)
+
+    def _parameters(self, color: Color, front: bool) -> str:
+        """SGR parameters of a colour: by number where it has one, which is half as long and no other colour."""
+        assert self.colors is not None
+        triplet = color.triplet
+        number = None if triplet is None else _FIXED.get((triplet.red, triplet.green, triplet.blue))
+        if number is not None and self.colors is ColorSystem.TRUECOLOR:
+            return f"{38 if front else 48};5;{number}"
+        return ";".join(color.downgrade(self.colors).get_ansi_codes(front))
 
 
 def _pen(console: Console) -> Pen:
@@ -111,17 +126,25 @@ def _pen(console: Console) -> Pen:
 class FrugalLayout(LayoutUpdate):
     """The whole screen."""
 
+    written_bytes = 0
+    """What the last writing came to."""
+
     def render_segments(self, console: Console) -> str:
         pen = _pen(console)
         for y, strips in enumerate(self.strips, self.region.y):
             pen.move(self.region.x, y)
             for strip in strips:
                 pen.write(strip)
-        return pen.finish()
+        text = pen.finish()
+        self.written_bytes = len(text.encode())
+        return text
 
 
 class FrugalChops(ChopsUpdate):
     """Only the spans that changed."""
+
+    written_bytes = 0
+    """What the last writing came to."""
 
     def render_segments(self, console: Console) -> str:
         pen = _pen(console)
@@ -136,7 +159,9 @@ class FrugalChops(ChopsUpdate):
                 whole = first == x and last == chop_end
                 pen.write(strip if whole else strip.crop(first - x, last - x))
                 at = last
-        return pen.finish()
+        text = pen.finish()
+        self.written_bytes = len(text.encode())
+        return text
 
 
 class FrugalCompositor(Compositor):

@@ -8,7 +8,6 @@ from textual.timer import Timer
 
 from wizard.questions import STEPS
 from wizard.session import Found, Session, SessionStore
-from wizard.text import printable
 from wizard.wording import request_words
 
 if TYPE_CHECKING:
@@ -63,18 +62,27 @@ class Keeper:
         if self.store is not None:
             self.store.release()
 
-    def greet(self, found: Found | None) -> bool:
-        """Offers the session that was found, or says what became of one that could not be read."""
+    def greet(self, found: Found | None, *, given: bool = False) -> bool:
+        """Offers the session that was found, or says what became of one that could not be read.
+
+        `given`: the command line answered something, which holds whatever is chosen.
+        """
         if found is not None:
-            self._offer(found.session)
+            self._offer(found.session, given=given)
             return True
         if self.store is not None and self.store.set_aside:
-            aside = printable(self.store.set_aside[0], 120)
-            self.app.notice(f"The saved session could not be read; it is kept as {aside}.")
+            self._say_set_aside(self.store.set_aside_words)
             return True
         return False
 
-    def _offer(self, session: Session) -> None:
+    def _say_set_aside(self, sentence: str) -> None:
+        """In a dialog, because the hint has no room for a path."""
+        from wizard.tui.screens.dialogs import AskDialog
+
+        options = (("fresh", "Start afresh"),)
+        self.app.push_screen(AskDialog("Your answers of last time are not here", sentence, options))
+
+    def _offer(self, session: Session, *, given: bool) -> None:
         from wizard.tui.screens.dialogs import AskDialog
 
         title = next(
@@ -82,7 +90,8 @@ class Keeper:
         )
         asked = AskDialog(
             "Continue where you left off?",
-            f"{request_words(session.request)}, at {title}",
+            f"{request_words(session.request)}, at {title}"
+            + ("\nThe options you gave hold either way." if given else ""),
             (("continue", "Continue"), ("fresh", "Start afresh")),
         )
         self.app.push_screen(asked, lambda answer: None if answer == "fresh" else self._continue(session))

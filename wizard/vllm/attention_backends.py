@@ -6,9 +6,9 @@ The packages of the wheel (FlashInfer, FlashAttention 2-4) are taken as installe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from wizard.dataclass import dataclass, replace
 from wizard.vllm.attention_needs import (
     ALL_DTYPES,
     FP8_KV,

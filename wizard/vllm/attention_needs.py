@@ -6,8 +6,9 @@ Source: vLLM 0.33 `v1/attention/backend.py` (`validate_configuration`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from wizard.dataclass import dataclass
 
 Capability: TypeAlias = tuple[int, int]
 

@@ -7,9 +7,9 @@ Sources: vLLM `engine/arg_utils.py` (`get_batch_defaults`, 0.9-0.33) and `config
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from wizard.dataclass import dataclass
 from wizard.schemas.outputs import GIB, GPUInfo
 from wizard.vllm.versions import VersionRules
 

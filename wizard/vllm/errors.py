@@ -31,7 +31,7 @@ def free_memory(
 def out_of_memory(*, total_bytes: int, free_bytes: int, device: int = 0) -> str:
     """PyTorch's allocator error, as far as it is known before the launch."""
     return (
-        f"CUDA out of memory. GPU {device} has a total capacity of {_gib(total_bytes)} GiB "
+        f"CUDA out of memory. Tried to allocate … GiB. GPU {device} has a total capacity of {_gib(total_bytes)} GiB "
         f"of which {_gib(max(0, free_bytes))} GiB is free."
     )
 
@@ -100,6 +100,11 @@ def heads_not_divisible(*, heads: int, tensor_parallel_size: int) -> str:
     )
 
 
+def groups_not_divisible(*, heads: int, kv_heads: int) -> str:
+    """`layers/attention/attention.py`: every KV head serves as many query heads."""
+    return f"num_heads ({heads}) is not divisible by num_kv_heads ({kv_heads})"
+
+
 def not_divisible(numerator: int, denominator: int) -> str:
     """`distributed/utils.py` `ensure_divisibility`: an assertion while the model is built."""
     return f"{numerator} is not divisible by {denominator}"
@@ -112,6 +117,41 @@ def world_size(*, world: int, gpus: int) -> str:
         "intentional and you are using:\n- ray, set '--distributed-executor-backend ray'.\n"
         "- multiprocessing, set '--nnodes' appropriately."
     )
+
+
+RAY_GPUS = "The number of required GPUs exceeds the total number of available GPUs in the placement group."
+"""`v1/executor/ray_utils.py`: said again and again while it waits for GPUs that never come."""
+
+
+def nodes_not_divisible(*, nnodes: int, world: int) -> str:
+    """`engine/arg_utils.py`: all nodes must get as many ranks."""
+    return (
+        f"Invalid data-parallel launch options: `--nnodes {nnodes}` must evenly divide the total world size "
+        f"({world}). Adjust `--nnodes`, `--data-parallel-size`, `--pipeline-parallel-size`, "
+        "`--tensor-parallel-size`, or `--prefill-context-parallel-size`."
+    )
+
+
+def node_groups(*, nnodes: int, groups: int, dp: int, dp_local: int) -> str:
+    """`config/parallel.py` `nnodes_within_dp`: an engine is on one node, or on whole nodes."""
+    return (
+        f"Invalid data parallel configuration: nnodes ({nnodes}) must be divisible by the number of data parallel "
+        f"node groups ({groups} = data_parallel_size {dp} / data_parallel_size_local {dp_local})"
+    )
+
+
+def rank_out_of_bounds(*, rank: int, gpus: int) -> str:
+    """`v1/worker/gpu_worker.py` `init_device`: a worker whose GPU doesn't exist."""
+    return f"DP adjusted local rank {rank} is out of bounds for {gpus} devices."
+
+
+def nodes_missing(*, there: int, wanted: int) -> str:
+    """torch's rendezvous store, after it waited for nodes that never joined."""
+    return f"Timed out after 601 seconds waiting for clients. {there}/{wanted} clients joined."
+
+
+NO_KERNEL_IMAGE = "CUDA error: no kernel image is available for execution on the device"
+"""torch, at a worker's first kernel on a card that the wheel holds no code for."""
 
 
 def architecture_unknown(architectures: list[str]) -> str:
@@ -156,6 +196,11 @@ def bfloat16_unsupported(*, gpu: str, capability: tuple[int, int]) -> str:
         f"Your {gpu} GPU has compute capability {capability[0]}.{capability[1]}. You can use float16 instead by "
         "explicitly setting the `dtype` flag in CLI, for example: --dtype=half."
     )
+
+
+def dtype_unknown(name: str) -> str:
+    """Python, where transformers looks the config's word up in torch."""
+    return f"module 'torch' has no attribute {name!r}"
 
 
 def float16_unsupported(model_type: str) -> str:

@@ -5,7 +5,6 @@ Source: vLLM 0.33 `utils/argparse_utils.py` (human_readable_int) and `engine/arg
 
 from __future__ import annotations
 
-import difflib
 import json
 import operator
 import re
@@ -116,6 +115,8 @@ def check_keys(flag: Flag, value: object) -> None:
         raise ValueError(f"{cut(json.dumps(value))} is not a JSON object")  # noqa: TRY004 - argparse's own class
     for key in value:
         if key not in flag.keys:
+            import difflib
+
             close = difflib.get_close_matches(key, flag.keys, n=1)
             guess = (
                 f" (did you mean {close[0]}?)" if close else f"; it has {', '.join(flag.keys[:8])} and more"
@@ -138,6 +139,8 @@ def _listed(flag: Flag, text: str, version: str, shown: str) -> str:
         wanted = text.upper()
     if wanted in flag.values:
         return wanted
+    import difflib
+
     close = difflib.get_close_matches(wanted, flag.values, n=1)
     listed = ", ".join(flag.values) if len(flag.values) <= 12 else f"{', '.join(flag.values[:10])} ..."
     guess = f"did you mean {close[0]}?" if close else f"choose from {listed}."

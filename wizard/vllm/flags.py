@@ -5,18 +5,15 @@ Source: vLLM's wheels 0.10.2-0.33.0, read by `wizard/data/refresh_flags.py`.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal, cast
 
+from wizard.data import read_text
+from wizard.dataclass import dataclass
 from wizard.vllm.flag_codec import decode, versions_with
 from wizard.vllm.versions import parse_version
-
-DATA = Path(__file__).parents[1] / "data" / "flags"
 
 Kind = Literal[
     "bool", "switch", "int", "size", "length", "float", "text", "json", "json_or_text", "optional_text", "csv"
@@ -100,6 +97,8 @@ class FlagTable:
 
     def closest(self, option: str) -> str | None:
         """The spelling that a mistyped option was probably meant to be."""
+        import difflib
+
         found = difflib.get_close_matches(option, self.options, n=1, cutoff=0.75)
         return found[0] if found else None
 
@@ -132,12 +131,12 @@ def short_version(version: str) -> str:
 
 @lru_cache(maxsize=1)
 def _document() -> dict[str, Any]:
-    return cast("dict[str, Any]", json.loads((DATA / "serve.json").read_text("utf-8")))
+    return cast("dict[str, Any]", json.loads(read_text("flags/serve.json")))
 
 
 @lru_cache(maxsize=1)
 def _removed() -> dict[str, dict[str, str]]:
-    document = json.loads((DATA / "removed.json").read_text("utf-8"))
+    document = json.loads(read_text("flags/removed.json"))
     return cast("dict[str, dict[str, str]]", document["replaced"])
 
 

@@ -1,12 +1,15 @@
-"""What quantisation methods ask of a GPU, and which names `--quantization` takes.
+"""What quantisation methods ask of a GPU, and which of them a version knows.
 
-Source: vLLM 0.33 `model_executor/layers/quantization` (`get_min_capability`, `get_supported_act_dtypes`,
-`QuantizationMethods`).
+Sources: vLLM 0.33 `model_executor/layers/quantization` (`get_min_capability`, `get_supported_act_dtypes`);
+`QuantizationMethods` of every version, in the flag table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+
+from wizard.vllm.flags import flag_table
 
 HALF = ("float16", "bfloat16")
 ANY = ("float32", "float16", "bfloat16")
@@ -56,6 +59,18 @@ ACTIVATION_DTYPES: Mapping[str, tuple[str, ...]] = {
 }
 """Method -> dtypes of activations it works with."""
 
+# fmt: off
+TORCH_DTYPES = frozenset({
+    "bfloat16", "bits16", "bits1x8", "bits2x4", "bits4x2", "bits8", "bool", "cdouble", "cfloat", "chalf",
+    "complex128", "complex32", "complex64", "double", "float", "float16", "float32", "float4_e2m1fn_x2",
+    "float64", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu",
+    "half", "int", "int1", "int16", "int2", "int3", "int32", "int4", "int5", "int6", "int64", "int7",
+    "int8", "long", "qint32", "qint8", "quint2x4", "quint4x2", "quint8", "short", "uint1", "uint16",
+    "uint2", "uint3", "uint32", "uint4", "uint5", "uint6", "uint64", "uint7", "uint8",
+})
+# fmt: on
+"""What transformers may ask `torch` for by a config's word (torch 2.14)."""
+
 ONLINE_METHODS = frozenset(
     {
         "fp8",
@@ -74,45 +89,34 @@ ONLINE_METHODS = frozenset(
 )
 """Methods that quantise a 16-bit checkpoint while it is loaded."""
 
-METHODS = tuple(
-    sorted(
-        {
-            *MIN_CAPABILITY,
-            *ONLINE_METHODS,
-            "awq",
-            "awq_marlin",
-            "gptq",
-            "gptq_marlin",
-        }
-    )
-)
-"""Everything `--quantization` takes."""
-
-METHOD_SINCE: Mapping[str, tuple[int, int]] = {
-    "mxfp8": (0, 19),
-    "fp8_per_tensor": (0, 20),
-    "fp8_per_block": (0, 20),
-    "int8_per_channel_weight_only": (0, 20),
-    "humming": (0, 20),
-    "online": (0, 20),
-    "fp8_per_channel": (0, 24),
-    "nvfp4_per_token": (0, 26),
-}
-"""First version that takes a method by this name (`quantization/__init__.py`, `config/quantization.py` of each)."""
-
 SAME_METHOD: Mapping[str, str] = {
     "awq": "auto_awq",
     "awq_marlin": "auto_awq",
     "gptq": "auto_gptq",
     "gptq_marlin": "auto_gptq",
     "compressed_tensors": "compressed-tensors",
+    "auto-round": "inc",
 }
 """Older names of a method."""
-
-OLDEST_CAPABILITY = (7, 5)
-"""The wheels hold no kernels for older GPUs (0.33; 7.0 through 0.10)."""
 
 
 def method_name(method: str) -> str:
     """A method under the name that vLLM 0.33 gives it."""
     return SAME_METHOD.get(method.lower(), method.lower())
+
+
+BEFORE_RENAMED: Mapping[str, str] = {"gpt_oss_mxfp4": "mxfp4", "deepseek_v4_fp8": "fp8"}
+"""Methods that 0.20 split off, and what loaded such checkpoints before."""
+
+
+@lru_cache(maxsize=16)
+def methods(version: str) -> tuple[str, ...]:
+    """Every quantisation method that `version` registers, in its own order and spelling."""
+    return flag_table(version).flags["--quantization"].known
+
+
+def loads_method(method: str, version: str) -> bool:
+    """Whether `version` loads checkpoints that declare `method`, whatever it calls it itself."""
+    known = {method_name(name) for name in methods(version)}
+    own = method_name(method)
+    return own in known or BEFORE_RENAMED.get(own) in known

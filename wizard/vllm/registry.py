@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 
+from wizard.data import read_text
+from wizard.dataclass import dataclass
 from wizard.vllm.versions import parse_version
 
 
@@ -36,7 +36,7 @@ class Registry:
 
 @lru_cache(maxsize=1)
 def registry() -> Registry:
-    data = json.loads(resources.files("wizard.data").joinpath("registry.json").read_text(encoding="utf-8"))
+    data = json.loads(read_text("registry.json"))
     return Registry(
         number=parse_version(data["version"]),
         architectures=frozenset(data["architectures"]),

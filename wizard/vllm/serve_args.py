@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from wizard.dataclass import dataclass, field
 from wizard.errors import WizardError
 from wizard.schemas.outputs import VLLMConfig
 from wizard.vllm.flag_values import check_keys, cut, parse_size, parse_value

@@ -7,9 +7,10 @@ Sources: vLLM's wheels 0.10.0-0.33.0 read side by side (`gpu_worker.py`, `kv_cac
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
+
+from wizard.dataclass import dataclass
 
 NEWEST_KNOWN = "0.33.0"
 OLDEST_KNOWN = "0.10.0"
@@ -102,6 +103,9 @@ class VersionRules:
     """>= 160 GiB cards get max_num_batched_tokens 16384 since 0.28."""
     a100_small_tier: bool
     """An A100 of 80 GB falls into the small tier since 0.9, by name."""
+    oldest_capability: tuple[int, int]
+    """Oldest compute capability that the wheel holds kernels for: 7.0 (Volta) through 0.19; 7.5 since 0.20, whose
+    default wheel is built with CUDA 13, which dropped Volta (vLLM's pull request 39878; 0.33's binaries)."""
     group_size_ratio: float
     """Group size is the largest bucket if max < ratio x min; 1.0: never (<= 0.11)."""
 
@@ -143,5 +147,6 @@ def rules(version: str = NEWEST_KNOWN) -> VersionRules:
         null_block_in_check=at(0, 29),
         large_tier=at(0, 28),
         a100_small_tier=at(0, 9),
+        oldest_capability=(7, 5) if at(0, 20) else (7, 0),
         group_size_ratio=1.5 if at(0, 18) else 1.25 if at(0, 12) else 1.0,
     )

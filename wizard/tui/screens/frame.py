@@ -4,7 +4,8 @@ Three behaviours of Textual are overridden here, each guarded by a test:
 - `Screen.focused` repaints the whole terminal whenever focus moves; as a plain `var` it repaints nothing,
   and the two widgets concerned repaint their few cells.
 - The key bar is one row of text instead of a `Footer` that recomposes its children at every focus change.
-- While keys come in a hurry, frames keep a distance: a slow link would queue them, and show the past.
+- Frames keep a distance while keys come in a hurry, and wait while the link is full: a slow link would
+  queue them, and show the past.
 """
 
 from __future__ import annotations
@@ -80,9 +81,9 @@ class WizardScreen(Screen[None]):
         await self.wizard.begin()
 
     def _on_timer_update(self) -> None:
-        """Paints what has changed; in a hurry not yet, so that the timer asks again."""
+        """Paints what has changed, or not yet: in a hurry, or while the link is full, the timer asks again."""
         now = monotonic()
-        if self.wizard.hurried and now < self._painted_s + FRAME_S:
+        if (self.wizard.hurried and now < self._painted_s + FRAME_S) or self.wizard.flow.is_full(now):
             return
         self._painted_s = now
         super()._on_timer_update()

@@ -172,8 +172,9 @@ Several machines need a fast network between them; the plan puts one pipeline st
     def _show_cards(self, chosen: str) -> None:
         if not self.cards:
             self._search("")
-        known = next((card for card in self.cards if card.name.casefold() == chosen.casefold()), None)
-        self.rows.choose(known.name if known else chosen)
+        if {chosen} != self.rows.chosen and not self.query_one("#gpu-search", SearchBox).value:
+            self.rows.show(self.rows.rows, keep=chosen)
+        self.rows.choose(chosen)
 
     def _search(self, text: str) -> None:
         self.cards = self.wizard.engine.gpu_catalogue(text)

@@ -273,6 +273,7 @@ def test_no_usable_driver_is_one_sentence_with_a_next_step(
     assert machine["gpus"] == []
     assert words in machine["why_none"]
     assert "--gpu NAME" in machine["why_none"]
+    assert machine["trouble"] is True
 
 
 @pytest.mark.parametrize("function", ["nvmlInitWithFlags", "nvmlDeviceGetName", "nvmlDeviceGetP2PStatus"])

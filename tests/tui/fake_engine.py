@@ -13,6 +13,7 @@ from pathlib import Path
 from wizard.engine import ModelRow, Progress, Reach, Written, context_lengths
 from wizard.errors import HardwareError, ModelUnavailableError, WizardError
 from wizard.hardware.detect import Machine
+from wizard.hardware.preflight import Check
 from wizard.models.metadata import ModelMetadata, metadata_from_config
 from wizard.schemas.inputs import HardwareInput, PlanRequest
 from wizard.schemas.outputs import (
@@ -87,6 +88,7 @@ class FakeEngine:
         self.slow_hub: threading.Event | None = None
         """Set to let the hub answer with exact facts; None: no hub."""
         self.hub_fails = False
+        self.checks: tuple[Check, ...] = ()
 
     def known_model(self, model: str, revision: str | None) -> ModelMetadata | None:
         return self.load_model(model, revision) if model in PARAMS_B else None
@@ -137,6 +139,9 @@ class FakeEngine:
 
     def detect(self) -> Machine:
         return self.detected
+
+    def preflight(self, machine: Machine, metadata: ModelMetadata, plan: Plan) -> Sequence[Check]:
+        return self.checks
 
     def gpu_catalogue(self, text: str) -> Sequence[GPUInfo]:
         return [card for card in CARDS if all(word in card.name.lower() for word in text.lower().split())]

@@ -36,7 +36,8 @@ def read(root: Path = Path("/")) -> Reading:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        raise NoDevicesError(_why(pynvml, error)) from None
+        absent = getattr(error, "value", None) == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND
+        raise NoDevicesError(_why(pynvml, error), absent=absent) from None
     try:
         return _read(pynvml, root)
     finally:

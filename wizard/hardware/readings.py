@@ -10,6 +10,11 @@ from wizard.schemas.outputs import GPUInfo
 class NoDevicesError(Exception):
     """No usable GPU through this library; the message is one sentence with the next step."""
 
+    def __init__(self, sentence: str, *, absent: bool = False) -> None:
+        super().__init__(sentence)
+        self.absent = absent
+        """The library itself is not here: most likely nobody expects a GPU."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

@@ -348,8 +348,11 @@ def _needed_request(options: argparse.Namespace) -> PlanRequest:
 def _plan(options: argparse.Namespace) -> int:
     request = _needed_request(options)
     from wizard.planning.planner import run_plan
+    from wizard.progress import watched
 
-    return _show(run_plan(request, offline=options.offline), request, options.json)
+    with watched(offline=options.offline) as traffic:
+        plan = run_plan(request, offline=options.offline, traffic=traffic)
+    return _show(plan, request, options.json)
 
 
 def _show(plan: Plan, request: PlanRequest, as_json: bool) -> int:
@@ -375,6 +378,7 @@ def _check(options: argparse.Namespace) -> int:
     from wizard.models.load import siblings_in_time
     from wizard.models.metadata import load_model_metadata
     from wizard.planning.planner import Surroundings, check
+    from wizard.progress import watched
     from wizard.vllm.serve_args import parse_serve_command
 
     version = _version_to_plan_for(options.vllm_version)
@@ -392,7 +396,10 @@ def _check(options: argparse.Namespace) -> int:
     nodes_given = "hardware.nodes" in answers
     answers.setdefault("hardware.nodes", config.nnodes)
     request = _build(answers)
-    metadata = load_model_metadata(config.model, revision=config.revision, offline=options.offline)
+    with watched(offline=options.offline) as traffic:
+        metadata = load_model_metadata(
+            config.model, revision=config.revision, offline=options.offline, traffic=traffic
+        )
     gpus = resolve_hardware(request.hardware)
     if config.distributed_executor_backend == "ray" and not nodes_given:
         cluster = -(-config.world_size // len(gpus))  # Ray finds GPUs on as many nodes as it needs
@@ -425,10 +432,12 @@ def _export(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from wizard.planning.planner import run_plan
+    from wizard.progress import watched
     from wizard.render.bundle import render
     from wizard.render.writer import write_bundle
 
-    plan = run_plan(request, offline=options.offline)
+    with watched(offline=options.offline) as traffic:
+        plan = run_plan(request, offline=options.offline, traffic=traffic)
     emit = options.emit.split(",") if options.emit else None
     artifacts = render(plan, request, emit, host=options.host, port=options.port)
     if plan.feasibility.verdict == "wont_start":

@@ -88,6 +88,8 @@ class FakeEngine:
         self.slow_hub: threading.Event | None = None
         """Set to let the hub answer with exact facts; None: no hub."""
         self.hub_fails = False
+        self.waits: threading.Event | None = None
+        """Set to let a search of the hub end."""
         self.checks: tuple[Check, ...] = ()
 
     def known_model(self, model: str, revision: str | None) -> ModelMetadata | None:
@@ -129,6 +131,10 @@ class FakeEngine:
         return [*found, *(each for each in self.extra if text.lower() in each.id.lower())]
 
     def search_hub(self, text: str, progress: Progress | None = None) -> Sequence[ModelRow]:
+        if self.waits is not None:
+            self.waits.wait(5)
+        if progress is not None:
+            progress.request("search result")
         return self.hub
 
     def glance_model(self, model: str, progress: Progress) -> ModelMetadata | None:

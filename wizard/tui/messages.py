@@ -78,6 +78,8 @@ class HubFound(Message):
     text: str
     rows: tuple[ModelRow, ...] = ()
     trouble: str = ""
+    asked: bool = True
+    """False where the hub may not be asked."""
 
 
 @dataclass

@@ -298,7 +298,8 @@ def device(gpu: GPUInfo) -> str:
 
 
 def _detected_row(gpu: GPUInfo, on: bool, width: int) -> Line:
-    used = f"{gib(gpu.memory_used_bytes)} taken" if gpu.memory_used_bytes else "free"
+    used = gib(gpu.memory_used_bytes)
+    used = "free" if used == "0.0" else f"{used} taken"
     tail = f"{gib(gpu.memory_total_bytes):>6} GiB {used:>11}"
     name = printable(f"{gpu.mig_profile} {gpu.uuid or ''}" if gpu.mig_profile else gpu.label, 100)
     room = width - 6 - len(tail)

@@ -226,6 +226,10 @@ class TestSettings:
         ("settings", "words"),
         [
             ({"HTTP_PROXY": "ftp://x", "http_proxy": "ftp://x"}, "HTTP_PROXY"),
+            (
+                {"HF_ENDPOINT": "https://hub.invalid", "HTTPS_PROXY": "http://me:secret@127.0.0.1:9"},
+                "through the proxy 127.0.0.1:9; check HTTPS_PROXY",
+            ),
             ({"HF_ENDPOINT": "https://127.0.0.1:9", "SSL_CERT_FILE": "/nowhere.pem"}, "SSL_CERT_FILE"),
         ],
     )
@@ -233,6 +237,7 @@ class TestSettings:
         status, error = self.plan("org/llama", **settings)
         assert status == 3
         assert words in error
+        assert "secret" not in error
         assert error.count("\n") == 1
 
     def test_offline_by_the_environment(self, fake_hub: FakeHub) -> None:

@@ -38,6 +38,8 @@ class Machine:
     """One sentence with the next step."""
     topology: Topology = NOTHING_LINKED
     warnings: tuple[str, ...] = ()
+    peer_access: bool | None = None
+    """Whether every GPU reads every other's memory directly, over PCIe too; without it NCCL goes through RAM."""
     trouble: bool = False
     """A GPU or a driver is here and can't be used: `why_none` is news, even to who plans for another machine."""
 
@@ -173,6 +175,7 @@ def _machine(vendor: Vendor, reading: Reading, env: Mapping[str, str]) -> Machin
         cuda=reading.cuda,
         why_none=why_none,
         trouble=not kept,
+        peer_access=reading.peer_access if len(kept) > 1 else None,
         topology=topology.subset(whole, chosen.positions),
         warnings=tuple(warnings),
     )

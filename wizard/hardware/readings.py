@@ -25,5 +25,7 @@ class Reading:
     driver: str | None = None
     cuda: str | None = None
     warnings: tuple[str, ...] = ()
+    peer_access: bool | None = None
+    """Whether every GPU reads every other's memory directly; None: one GPU, or not known."""
     devices: int | None = None
     """All that the library lists, those left out of `gpus` too; None: as many as `gpus`."""

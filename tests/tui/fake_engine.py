@@ -88,6 +88,7 @@ class FakeEngine:
         self.slow_hub: threading.Event | None = None
         """Set to let the hub answer with exact facts; None: no hub."""
         self.hub_fails = False
+        self.notes: tuple[str, ...] = ()
         self.waits: threading.Event | None = None
         """Set to let a search of the hub end."""
         self.checks: tuple[Check, ...] = ()
@@ -173,10 +174,11 @@ class FakeEngine:
 
     def plan(self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]) -> Plan:
         self.plans += 1
-        return _plan(request, metadata, gpus)
+        plan = _plan(request, metadata, gpus)
+        return replace(plan, model=replace(plan.model, notes=self.notes))
 
     def plan_with_fixes(self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]) -> Plan:
-        plan = _plan(request, metadata, gpus)
+        plan = self.plan(request, metadata, gpus)
         fixes: list[Fix] = []
         if plan.feasibility.verdict != "fits":
             for title, changes in (

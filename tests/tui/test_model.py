@@ -232,3 +232,13 @@ async def test_a_long_sentence_about_a_model_is_shown_whole() -> None:
         await settled(app, pilot)
         left = " ".join(" ".join(line[:48] for line in lines(app)).split())
         assert "then run `hf auth login` or set HF_TOKEN." in left
+
+
+async def test_what_is_to_be_said_about_a_model_stands_with_its_facts() -> None:
+    engine = FakeEngine()
+    engine.notes = ("The model is gated: accept its terms on its page of the hub, and give an HF_TOKEN.",)
+    for size in ((80, 24), (120, 40)):
+        async with opened(engine, size=size) as (app, _):
+            left = " ".join(" ".join(line[: size[0] - 40] for line in lines(app)).split())
+            assert "give an HF_TOKEN." in left
+            assert ("tokens of context" in left) == (size == (120, 40))

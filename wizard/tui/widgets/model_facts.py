@@ -10,6 +10,9 @@ from wizard.tui.widgets.painted import Painted
 
 MOST_ROWS = 6
 
+ROOMY = 30
+"""Rows of a terminal from which notes leave room for everything else."""
+
 ORIGINS = {"cache": "on this disk", "path": "this directory", "catalogue": "catalogue", "hub": "hub"}
 
 
@@ -50,13 +53,13 @@ class ModelFacts(Painted):
         )
         if model.hub_requests:
             reach += f" · {model.hub_bytes / 1000:,.0f} kB read"
-        notes = " ".join(printable(note) for note in model.notes)
-        return [
-            name,
-            line(" ", (fit(facts, width - 1), "quiet")),
-            line(" ", (fit(reach, width - 1), "quiet")),
-            *(line(" ", (row, "tight")) for row in wrap(notes, width - 1, MOST_ROWS - 3) if notes),
-        ]
+        named = repr(self.found.id) + " "  # the name stands above
+        notes = " ".join(printable(note).removeprefix(named) for note in model.notes)
+        rows = [name, line(" ", (fit(facts, width - 1), "quiet"))]
+        if not notes or self.app.size.height >= ROOMY:
+            rows.append(line(" ", (fit(reach, width - 1), "quiet")))
+        told = wrap(notes, width - 1, MOST_ROWS - len(rows)) if notes else []
+        return [*rows, *(line(" ", (row, "tight")) for row in told)]
 
     @staticmethod
     def _around(found: ModelRow) -> list[str]:

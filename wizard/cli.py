@@ -383,8 +383,10 @@ def _needed_request(options: argparse.Namespace) -> PlanRequest:
 def _plan(options: argparse.Namespace) -> int:
     request = _needed_request(options)
     from wizard.planning.planner import run_plan
+    from wizard.progress import watched
 
-    plan = run_plan(request, offline=options.offline)
+    with watched(offline=options.offline) as traffic:
+        plan = run_plan(request, offline=options.offline, traffic=traffic)
     if options.json:
         from wizard.run import with_artifacts
 
@@ -415,6 +417,7 @@ def _check(options: argparse.Namespace) -> int:
     from wizard.models.load import siblings_in_time
     from wizard.models.metadata import load_model_metadata
     from wizard.planning.planner import Surroundings, check
+    from wizard.progress import watched
     from wizard.vllm.serve_args import parse_serve_command
     from wizard.vllm.serve_words import ONLY_SERVE, calls_vllm
 
@@ -437,7 +440,10 @@ def _check(options: argparse.Namespace) -> int:
     answers["serving.host"] = command.host or "0.0.0.0"  # as vLLM does when told nothing
     answers["serving.port"] = command.port or 8000
     request = _build(answers)
-    metadata = load_model_metadata(config.model, revision=config.revision, offline=options.offline)
+    with watched(offline=options.offline) as traffic:
+        metadata = load_model_metadata(
+            config.model, revision=config.revision, offline=options.offline, traffic=traffic
+        )
     gpus = resolve_hardware(request.hardware)
     if config.distributed_executor_backend == "ray" and not nodes_given:
         cluster = -(-config.world_size // len(gpus))  # Ray finds GPUs on as many nodes as it needs
@@ -470,12 +476,14 @@ def _export(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from wizard.planning.planner import run_plan
+    from wizard.progress import watched
     from wizard.render.bundle import render
     from wizard.render.writer import diff_bundle, write_bundle
 
     if not options.output.strip():
         raise WizardError("-o needs a directory to write into, such as -o ./bundle.")
-    plan = run_plan(request, offline=options.offline)
+    with watched(offline=options.offline) as traffic:
+        plan = run_plan(request, offline=options.offline, traffic=traffic)
     emit = options.emit.split(",") if options.emit else None
     artifacts = render(plan, request, emit)
     if plan.feasibility.verdict == "wont_start":

@@ -19,6 +19,7 @@ from wizard.schemas.outputs import GPUInfo, Plan, Verdict
 
 if TYPE_CHECKING:
     from wizard.hardware.detect import Machine
+    from wizard.hardware.preflight import Check
     from wizard.models.metadata import ModelMetadata
 
 ModelRow: TypeAlias = FoundModel
@@ -86,6 +87,10 @@ class Engine(Protocol):
 
     def detect(self) -> Machine:
         """The GPUs of this machine, or why there are none. Slow."""
+        ...
+
+    def preflight(self, machine: Machine, metadata: ModelMetadata, plan: Plan) -> Sequence[Check]:
+        """What around the GPUs could spoil a start of `plan` here. Slow."""
         ...
 
     def gpu_catalogue(self, text: str) -> Sequence[GPUInfo]:
@@ -209,6 +214,21 @@ class Planner:
         from wizard.hardware.detect import detect
 
         return detect()
+
+    def preflight(self, machine: Machine, metadata: ModelMetadata, plan: Plan) -> Sequence[Check]:
+        from wizard.hardware.preflight import checks_in_time
+
+        whole = plan.feasibility.per_gpu.weights_bytes * plan.config.world_size
+        checkpoint, present = metadata.checkpoint, 0
+        if checkpoint is not None and checkpoint.complete:
+            whole = checkpoint.total_bytes
+        if metadata.source == "path":
+            present = whole
+        elif metadata.source == "cache" and checkpoint is not None:
+            present = checkpoint.total_bytes
+        return checks_in_time(
+            machine, whole, download_bytes=max(whole - present, 0), vllm_version=plan.vllm_version
+        )
 
     def gpu_catalogue(self, text: str) -> Sequence[GPUInfo]:
         from wizard.hardware import catalogue

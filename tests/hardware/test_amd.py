@@ -58,6 +58,17 @@ def test_an_mi210_as_amd_smi_of_rocm_7_tells_it(tmp_path: Path) -> None:
     assert gpu.bandwidth_gb_s == 1638
 
 
+@pytest.mark.parametrize(
+    "warning", ["WARNING: add the user to the groups render, video.\\n", "[WARN] low-power state\\n\\n"]
+)
+def test_warnings_before_the_document_are_skipped(tmp_path: Path, warning: str) -> None:
+    install(tmp_path, "amd-smi", {"static": f"printf '{warning}'; cat {RECORDED / 'mi210_static.json'}"})
+    (gpu,) = read(tmp_path).gpus
+    assert gpu.name == "AMD Instinct MI210"
+    document = json.dumps({"card0": {"VRAM Total Memory (B)": "68702699520", "GFX Version": "gfx90a"}})
+    assert rocm_smi(warning.encode().decode("unicode_escape") + document)[0].vram_bytes == 68702699520
+
+
 def test_a_card_outside_the_catalogue_as_amd_smi_of_rocm_6_tells_it(tmp_path: Path) -> None:
     install(
         tmp_path,

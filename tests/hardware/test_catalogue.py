@@ -166,3 +166,10 @@ def test_the_catalogue_imports_no_driver_library_and_no_network() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("reported", ["MI300X-O", "AMD Instinct MI300X OAM", "AMD_Instinct_MI300X"])
+def test_an_mi300x_by_any_of_its_names(reported: str) -> None:
+    row = match_reported(reported)
+    assert row is not None
+    assert row.name == "AMD Instinct MI300X"

@@ -65,6 +65,7 @@ def test_eight_h100_on_nvlink(detect_with: Detect) -> None:
     assert machine["topology"]["interconnect"] == "nvlink"
     assert machine["topology"]["groups"] == [list(range(8))]
     assert machine["topology"]["links"][0][:2] == ["X", "NV18"]
+    assert machine["peer_access"] is True
     assert machine["warnings"] == []
 
 
@@ -80,6 +81,7 @@ def test_four_3090s_on_pcie_with_a_process(detect_with: Detect) -> None:
     assert machine["topology"]["interconnect"] == "pcie"
     assert machine["topology"]["groups"] == [[0], [1], [2], [3]]
     assert machine["topology"]["links"][0] == ["X", "PHB", "PHB", "PHB"]
+    assert machine["peer_access"] is False
     assert [card["memory_used_bytes"] // MIB for card in machine["gpus"]] == [4, 4, 6148, 4]
     assert machine["gpus"][2]["processes"] == [{"pid": 4711, "name": "python3", "used_bytes": 6144 * MIB}]
     assert machine["gpus"][0]["nvlink_gb_s"] is None
@@ -273,6 +275,7 @@ def test_no_usable_driver_is_one_sentence_with_a_next_step(
     assert machine["gpus"] == []
     assert words in machine["why_none"]
     assert "--gpu NAME" in machine["why_none"]
+    assert machine["trouble"] is True
 
 
 @pytest.mark.parametrize("function", ["nvmlInitWithFlags", "nvmlDeviceGetName", "nvmlDeviceGetP2PStatus"])

@@ -13,7 +13,8 @@ import pytest
 
 from wizard.hardware import preflight
 from wizard.hardware.detect import Machine
-from wizard.hardware.preflight import Check, cache_folder, checks, checks_in_time
+from wizard.hardware.preflight import Check, checks, checks_in_time
+from wizard.hub_cache import cache_folder
 from wizard.schemas.outputs import GIB, MIB, GPUInfo
 
 CARD = GPUInfo(name="NVIDIA L4", memory_total_bytes=22 * GIB)
@@ -40,6 +41,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
         cpu_max: str = "max 100000",
         port: int = 0,
         vllm: str | None = None,
+        download_gib: float | None = None,
     ) -> dict[str, Check]:
         root = tmp_path / "root"
         for folder in ("proc", "dev/shm", "sys/fs/cgroup"):
@@ -59,6 +61,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
             on,
             int(model_gib * GIB),
             port,
+            download_bytes=None if download_gib is None else int(download_gib * GIB),
             vllm_version=vllm,
             environment={"PATH": str(bin_folder), "HF_HOME": str(tmp_path)},
             root=root,
@@ -137,7 +140,7 @@ def test_a_driver_older_than_vllm_s_cuda(look: Look, cuda: str, vllm: str | None
 
 
 def test_no_vllm_installed_is_said_with_a_next_step(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "installed_vllm_version", lambda: None)
+    monkeypatch.setattr(preflight, "installed_vllm_version", lambda _=None: None)
     check = look(machine())["vllm"]
     assert check.state == "warn"
     assert "uv pip install vllm" in check.advice
@@ -148,11 +151,23 @@ def test_no_vllm_installed_is_said_with_a_next_step(look: Look, monkeypatch: pyt
     [
         ({"HF_HUB_CACHE": "/a/b", "HF_HOME": "/c"}, "/a/b"),
         ({"HF_HOME": "/c"}, "/c/hub"),
+        ({"HUGGINGFACE_HUB_CACHE": "/e"}, "/e"),
         ({"XDG_CACHE_HOME": "/d"}, "/d/huggingface/hub"),
     ],
 )
 def test_the_cache_is_where_the_hub_client_keeps_it(environment: dict[str, str], folder: str) -> None:
     assert cache_folder(environment) == Path(folder)
+
+
+def test_variables_in_the_cache_s_name_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIG_DISK", "/mnt/big")
+    assert cache_folder({"HF_HOME": "$BIG_DISK/hf"}) == Path("/mnt/big/hf/hub")
+
+
+def test_what_is_on_this_disk_needs_no_room_for_a_download(look: Look) -> None:
+    assert look(machine(), 15, disk_gib=10)["disk"].state == "fail"
+    here = look(machine(), 15, disk_gib=10, download_gib=0)
+    assert here["disk"].state == "ok"
 
 
 def test_a_look_that_hangs_becomes_a_warning(tmp_path: Path) -> None:

@@ -237,7 +237,8 @@ class TestCost:
         told: list[tuple[str, int, int]] = []
         traffic = Traffic(report=lambda now: told.append((now.doing, now.received_bytes, now.requests)))
         hub.fetch("org/llama", traffic=traffic)
-        assert len(told) == traffic.requests == 4
+        assert traffic.requests == 4
+        assert len(told) == 2 * traffic.requests  # before each is sent, and after its answer
         assert {"file list", "config.json", "header 1 of 2", "header 2 of 2"} == {
             doing for doing, _, _ in told
         }

@@ -33,12 +33,25 @@ class TestPlan:
         assert answer["model"]["source"] == "hub"
         assert answer["model"]["revision"] == fake_hub.repositories[0].branches["main"]
 
+    def test_what_the_look_has_cost_is_told(
+        self, fake_hub: FakeHub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        fake_hub.repositories.append(model("org/llama"))
+        _, out, _ = run(capsys, "plan", "--model", "org/llama", *GPU)
+        assert f"Read from the hub: {len(fake_hub.seen)} requests, " in out
+        _, again, _ = run(capsys, "plan", "--model", "org/llama", *GPU)
+        assert "Read from the hub" not in again
+
     def test_and_again_offline(self, fake_hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
         fake_hub.repositories.append(model("org/llama"))
         _, first, _ = run(capsys, "plan", "--model", "org/llama", *GPU, "--json")
         fake_hub.seen.clear()
         status, second, _ = run(capsys, "plan", "--model", "org/llama", *GPU, "--json", "--offline")
-        assert (status, second) == (0, first)
+        online, offline = json.loads(first), json.loads(second)
+        cost = [online["model"].pop(name) for name in ("hub_requests", "hub_bytes")]
+        assert min(cost) > 0
+        assert [offline["model"].pop(name) for name in ("hub_requests", "hub_bytes")] == [0, 0]
+        assert (status, offline) == (0, online)
         assert not fake_hub.seen
 
     def test_the_hubs_quantised_form_is_a_fix(
@@ -213,6 +226,10 @@ class TestSettings:
         ("settings", "words"),
         [
             ({"HTTP_PROXY": "ftp://x", "http_proxy": "ftp://x"}, "HTTP_PROXY"),
+            (
+                {"HF_ENDPOINT": "https://hub.invalid", "HTTPS_PROXY": "http://me:secret@127.0.0.1:9"},
+                "through the proxy 127.0.0.1:9; check HTTPS_PROXY",
+            ),
             ({"HF_ENDPOINT": "https://127.0.0.1:9", "SSL_CERT_FILE": "/nowhere.pem"}, "SSL_CERT_FILE"),
         ],
     )
@@ -220,6 +237,7 @@ class TestSettings:
         status, error = self.plan("org/llama", **settings)
         assert status == 3
         assert words in error
+        assert "secret" not in error
         assert error.count("\n") == 1
 
     def test_offline_by_the_environment(self, fake_hub: FakeHub) -> None:

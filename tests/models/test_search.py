@@ -80,3 +80,18 @@ def test_merging_keeps_what_is_known_here() -> None:
     assert merged([here], [there]) == [
         FoundModel("Org/Model", "cache", params=5, gated=True, downloads=1, license="mit", quantization="fp8")
     ]
+
+
+def test_a_cached_model_nobody_lists_tells_size_and_dtype_by_its_own_files() -> None:
+    from wizard.models.hub_settings import cache_folder
+
+    repository = cache_folder() / "models--me--mine"
+    snapshot = repository / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text(json.dumps(CONFIG))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    (row,) = find("me/mine", offline=True).models
+    assert (row.source, row.dtype) == ("cache", "bfloat16")
+    assert row.params is not None
+    assert row.params > 1_000_000

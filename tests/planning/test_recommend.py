@@ -8,9 +8,11 @@ import pytest
 
 from tests.planning.asking import DEEPSEEK, LLAMA_8B, LLAMA_70B, facts, planned, request
 from wizard.hardware.resolve import resolve_hardware
+from wizard.planning.launch import has_fp8
+from wizard.planning.planner import check
 from wizard.planning.recommend import generate_recommendations, slo_miss
 from wizard.schemas.inputs import HardwareInput, PlanRequest
-from wizard.schemas.outputs import GIB, Estimate, PerfEstimate, Plan
+from wizard.schemas.outputs import GIB, Estimate, PerfEstimate, Plan, VLLMConfig
 
 
 def quick(asked: PlanRequest) -> Plan:
@@ -307,3 +309,36 @@ def test_a_method_newer_than_the_version_is_refused_and_offered_back() -> None:
     result = planned(asked)
     assert "Unknown quantization method: fp8_per_tensor" in (result.feasibility.error or "")
     assert result.fixes[0].changes == (("model.quantization", None),)
+
+
+@pytest.mark.parametrize(
+    ("card", "able"),
+    [
+        ("MI210", False),
+        ("RX 7900 XTX", False),
+        ("MI300X", True),
+        ("MI355X", True),
+        ("R9700", True),
+        ("A100 80GB", False),
+    ],
+)
+def test_eight_bit_floats_by_architecture(card: str, able: bool) -> None:
+    (gpu,) = resolve_hardware(HardwareInput(gpu=card))
+    assert has_fp8(gpu) is able
+
+
+def test_a_gpu_without_fp8_is_never_recommended_it() -> None:
+    plan = planned(request("meta-llama/Llama-3.3-70B-Instruct", "MI210", 2))
+    assert plan.config.quantization is None
+    assert not (plan.config.kv_cache_dtype or "").startswith("fp8")
+    for fix in plan.fixes:
+        changes = dict(fix.changes)
+        if "hardware.gpu" not in changes:
+            assert "fp8" not in str(changes).lower(), fix
+
+
+def test_an_fp8_checkpoint_stops_where_nothing_multiplies_it() -> None:
+    config = VLLMConfig(model="Qwen/Qwen3-8B-FP8", max_model_len=8192)
+    for card, verdict in (("MI210", "wont_start"), ("MI300X", "fits"), ("A100 80GB", "fits")):
+        found = check(config, facts(config.model), resolve_hardware(HardwareInput(gpu=card)))
+        assert found.feasibility.verdict == verdict, card

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from wizard.hardware import topology
+from wizard.hardware import catalogue, topology
 from wizard.hardware.detect import Machine
 from wizard.hardware.preflight import Check
 from wizard.models.found import FoundModel
-from wizard.render.listings import machine_to_dict, models_to_list, render_machine, render_models
+from wizard.render.listings import (
+    gpus_to_list,
+    machine_to_dict,
+    models_to_list,
+    render_gpus,
+    render_machine,
+    render_models,
+)
 from wizard.schemas.outputs import GIB, GPUInfo, GPUProcess
 
 CARD = GPUInfo("NVIDIA H100", 80 * GIB, (9, 0), index=0, processes=(GPUProcess(7, "py\x1b[2Jthon", GIB),))
@@ -71,3 +78,16 @@ def test_models_in_columns() -> None:
     assert count == "2 models"
     assert models_to_list(rows)[0]["params"] == 8_030_000_000
     assert "try fewer words" in render_models([])
+
+
+def test_accelerators_that_are_not_planned_are_marked() -> None:
+    found = catalogue.search("gaudi")
+    assert found
+    assert render_gpus(found).count("not planned yet") == len(found)
+    assert not any(entry["planned"] for entry in gpus_to_list(found))
+    assert "not planned" not in render_gpus(catalogue.search("H100"))
+
+
+def test_mig_instances_are_told_apart() -> None:
+    instance = GPUInfo("NVIDIA H100", 9 * GIB, index=0, uuid="MIG-aaaa", mig_profile="1g.10gb")
+    assert "NVIDIA H100 1g.10gb MIG-aaaa" in render_machine(Machine(gpus=(instance,)))

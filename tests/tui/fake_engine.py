@@ -13,6 +13,7 @@ from pathlib import Path
 from wizard.engine import ModelRow, Progress, Reach, Written, context_lengths
 from wizard.errors import HardwareError, ModelUnavailableError, WizardError
 from wizard.hardware.detect import Machine
+from wizard.hardware.preflight import Check
 from wizard.models.metadata import ModelMetadata, metadata_from_config
 from wizard.schemas.inputs import HardwareInput, PlanRequest
 from wizard.schemas.outputs import (
@@ -87,6 +88,10 @@ class FakeEngine:
         self.slow_hub: threading.Event | None = None
         """Set to let the hub answer with exact facts; None: no hub."""
         self.hub_fails = False
+        self.notes: tuple[str, ...] = ()
+        self.waits: threading.Event | None = None
+        """Set to let a search of the hub end."""
+        self.checks: tuple[Check, ...] = ()
 
     def known_model(self, model: str, revision: str | None) -> ModelMetadata | None:
         return self.load_model(model, revision) if model in PARAMS_B else None
@@ -127,6 +132,10 @@ class FakeEngine:
         return [*found, *(each for each in self.extra if text.lower() in each.id.lower())]
 
     def search_hub(self, text: str, progress: Progress | None = None) -> Sequence[ModelRow]:
+        if self.waits is not None:
+            self.waits.wait(5)
+        if progress is not None:
+            progress.request("search result")
         return self.hub
 
     def glance_model(self, model: str, progress: Progress) -> ModelMetadata | None:
@@ -137,6 +146,9 @@ class FakeEngine:
 
     def detect(self) -> Machine:
         return self.detected
+
+    def preflight(self, machine: Machine, metadata: ModelMetadata, plan: Plan) -> Sequence[Check]:
+        return self.checks
 
     def gpu_catalogue(self, text: str) -> Sequence[GPUInfo]:
         return [card for card in CARDS if all(word in card.name.lower() for word in text.lower().split())]
@@ -162,10 +174,11 @@ class FakeEngine:
 
     def plan(self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]) -> Plan:
         self.plans += 1
-        return _plan(request, metadata, gpus)
+        plan = _plan(request, metadata, gpus)
+        return replace(plan, model=replace(plan.model, notes=self.notes))
 
     def plan_with_fixes(self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]) -> Plan:
-        plan = _plan(request, metadata, gpus)
+        plan = self.plan(request, metadata, gpus)
         fixes: list[Fix] = []
         if plan.feasibility.verdict != "fits":
             for title, changes in (

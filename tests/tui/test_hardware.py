@@ -9,7 +9,11 @@ import pytest
 from tests.tui.fake_engine import CARDS, FakeEngine, two_h100
 from tests.tui.screen import lines, opened, settled, text
 from wizard.hardware.detect import Machine
-from wizard.schemas.outputs import GPUInfo
+from wizard.hardware.preflight import Check
+from wizard.hardware.topology import read
+from wizard.schemas.outputs import GPUInfo, GPUProcess
+from wizard.tui.app import WizardApp
+from wizard.tui.screens.hardware import HardwareStep
 from wizard.tui.widgets.entry import SearchBox
 
 
@@ -137,3 +141,104 @@ async def test_the_card_under_the_cursor_is_named_in_full() -> None:
         rows = [row for row in lines(app) if "NVIDIA" in row and "…" in row]
         assert len(rows) == len({row[:46].strip(" ▸") for row in rows}) == 2
         assert f"{long} 2" in " ".join(text(app).split())
+
+
+def taken(machine: Machine, gib: float) -> Machine:
+    """The same machine with so much of its first GPU held by others."""
+    first = replace(machine.gpus[0], memory_used_bytes=int(gib * (1 << 30)))
+    return replace(machine, gpus=(first, *machine.gpus[1:]))
+
+
+def hardware(app: WizardApp) -> HardwareStep:
+    return app.screen.query_one(HardwareStep)
+
+
+async def test_memory_that_others_take_shows_while_the_screen_is_open() -> None:
+    engine = FakeEngine(two_h100())
+    async with opened(engine) as (app, pilot):
+        await pilot.press("2")
+        await settled(app, pilot)
+        engine.detected = taken(engine.detected, 20)
+        hardware(app).look_again()
+        await settled(app, pilot)
+        assert "20.0 taken" in text(app)
+        assert "other programs          20.0" in text(app)
+
+
+async def test_nothing_new_plans_nothing_and_elsewhere_nobody_looks() -> None:
+    engine = FakeEngine(two_h100())
+    async with opened(engine) as (app, pilot):
+        await pilot.press("2")
+        await settled(app, pilot)
+        plans, engine.detected = engine.plans, taken(engine.detected, 0.01)
+        hardware(app).look_again()
+        await settled(app, pilot)
+        assert engine.plans == plans
+        await pilot.press("3")
+        engine.detected = taken(engine.detected, 20)
+        hardware(app).look_again()
+        await settled(app, pilot)
+        assert app.facts.machine is not None
+        assert app.facts.machine.gpus[0].memory_used_bytes < 1 << 30
+
+
+async def test_the_gpu_under_the_cursor_tells_what_it_knows() -> None:
+    machine = two_h100()
+    known = replace(
+        machine.gpus[0],
+        power_limit_w=700.0,
+        ecc=True,
+        pcie_gen=5,
+        pcie_width=16,
+        numa_node=1,
+        processes=(GPUProcess(4711, "python3", 6 << 30),),
+    )
+    machine = replace(machine, gpus=(known, machine.gpus[1]), topology=read((("X", "NV18"), ("NV18", "X"))))
+    async with opened(FakeEngine(machine), size=(120, 40)) as (app, pilot):
+        await pilot.press("2")
+        await settled(app, pilot)
+        said = " ".join(text(app).split())
+        assert "GPU 0 · 700 W · ECC on · PCIe 5 ×16 · NUMA 1 · NV18 to 1 · python3 4711" in said
+        await pilot.press("tab", "down")
+        await settled(app, pilot)
+        assert "GPU 1 · NV18 to 0" in " ".join(text(app).split())
+
+
+async def test_what_could_spoil_a_start_is_listed_with_what_to_do() -> None:
+    engine = FakeEngine(two_h100())
+    engine.checks = (
+        Check("ram", "RAM", "ok", "200 of 256 GiB of RAM are free."),
+        Check("docker", "Docker", "warn", "docker is not on the PATH.", "serve.sh runs without it."),
+        Check("disk", "Disk", "fail", "12 GiB are free at /x.", "The download needs 16 GiB; free some."),
+    )
+    async with opened(engine, size=(120, 40)) as (app, pilot):
+        await pilot.press("2")
+        await settled(app, pilot)
+        shown = text(app)
+        assert "✗ 12 GiB are free at /x. The download needs 16 GiB; free some." in shown
+        assert shown.index("The download") < shown.index("docker is not")
+        assert "✓ RAM" in shown
+        await pilot.press("right")
+        await settled(app, pilot)
+        assert "The download" not in text(app)
+
+
+async def test_a_broken_driver_is_said_without_being_asked() -> None:
+    sentence = "NVML hangs: the NVIDIA driver does not answer; reboot."
+    async with opened(FakeEngine(Machine(why_none=sentence, trouble=True))) as (app, pilot):
+        assert "NVML hangs" in " ".join(text(app).split())
+        await pilot.press("2")
+        await settled(app, pilot)
+        assert "● what if" in text(app)
+        assert "NVML hangs" in " ".join(text(app).split())
+
+
+async def test_more_of_this_machines_gpus_can_be_planned() -> None:
+    async with opened(FakeEngine(two_h100())) as (app, pilot):
+        await pilot.press("2")
+        app.screen.query_one("#hardware-gpus").focus()
+        await pilot.press("right")
+        await settled(app, pilot)
+        assert app.request.hardware.gpu == "auto"
+        assert app.request.hardware.gpus is not None
+        assert app.request.hardware.gpus > 2

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+from textual.pilot import Pilot
 
 from tests.tui.fake_engine import FakeEngine
 from tests.tui.screen import UNICODE, lines, opened, settled, text
 from wizard.engine import ModelRow
 from wizard.schemas.inputs import ModelInput, PlanRequest
 from wizard.tui.app import WizardApp
+from wizard.tui.screens.model import ModelStep
 
 
 async def test_typing_searches_and_every_row_carries_its_verdict() -> None:
@@ -165,3 +167,78 @@ async def test_a_hub_that_fails_leaves_the_catalogues_plan() -> None:
         assert app.facts.metadata is not None
         assert not app.facts.trouble
         assert "Fits" in text(app)
+
+
+GATED = ModelRow("org/qwen-secret", "hub", 3_000_000_000, gated=True, downloads=12_345, license="apache-2.0")
+
+
+async def searched(engine: FakeEngine, app: WizardApp, pilot: Pilot[int], words: str) -> None:
+    """Types words and lets the hub answer at once."""
+    await pilot.press(*words)
+    app.screen.query_one(ModelStep)._ask_hub(words)
+    await settled(app, pilot)
+
+
+async def test_where_there_is_room_a_row_tells_downloads_licence_and_both_marks() -> None:
+    engine = FakeEngine()
+    engine.hub = (GATED,)
+    async with opened(engine, size=(140, 40)) as (app, pilot):
+        await searched(engine, app, pilot, "secret")
+        (row,) = [line for line in text(app).splitlines() if "qwen-secret" in line and "↓" in line]
+        assert "12.3k↓ apache-2.0" in " ".join(row.split())
+        assert "gated  hub" in row
+
+
+async def test_a_chosen_row_keeps_what_was_found_out() -> None:
+    engine = FakeEngine()
+    engine.hub = (GATED,)
+    async with opened(engine) as (app, pilot):
+        await searched(engine, app, pilot, "secret")
+        await pilot.press("enter")
+        await settled(app, pilot)
+        await pilot.press("1")
+        await settled(app, pilot)
+        (row,) = [line for line in text(app).splitlines() if line.startswith("▸")]
+        assert "qwen-secret" in row
+        assert "3.0B" in row
+        assert "gated" in row
+
+
+async def test_a_search_of_the_hub_is_said_and_so_is_an_empty_answer() -> None:
+    engine = FakeEngine()
+    engine.waits = threading.Event()
+    async with opened(engine) as (app, pilot):
+        await pilot.press(*"nothing")
+        app.screen.query_one(ModelStep)._ask_hub("nothing")
+        await pilot.pause()
+        assert "Asking the hub" in text(app)
+        engine.waits.set()
+        await settled(app, pilot)
+        assert "The hub has nothing of that name." in text(app)
+
+
+async def test_a_long_sentence_about_a_model_is_shown_whole() -> None:
+    engine = FakeEngine()
+    engine.extra = (ModelRow("gated/model", "path"),)
+    async with opened(engine) as (app, pilot):
+        step = app.screen.query_one(ModelStep)
+        await pilot.press(*"gated/model")
+        await settled(app, pilot)
+        step.troubles["gated/model"] = (
+            "'gated/model' is gated: accept its terms at https://huggingface.co/gated/model, "
+            "then run `hf auth login` or set HF_TOKEN."
+        )
+        step.refresh_rows()
+        await settled(app, pilot)
+        left = " ".join(" ".join(line[:48] for line in lines(app)).split())
+        assert "then run `hf auth login` or set HF_TOKEN." in left
+
+
+async def test_what_is_to_be_said_about_a_model_stands_with_its_facts() -> None:
+    engine = FakeEngine()
+    engine.notes = ("The model is gated: accept its terms on its page of the hub, and give an HF_TOKEN.",)
+    for size in ((80, 24), (120, 40)):
+        async with opened(engine, size=size) as (app, _):
+            left = " ".join(" ".join(line[: size[0] - 40] for line in lines(app)).split())
+            assert "give an HF_TOKEN." in left
+            assert ("tokens of context" in left) == (size == (120, 40))

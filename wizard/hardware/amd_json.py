@@ -41,15 +41,30 @@ class Card:
 
 def entries(text: str) -> list[dict[str, Any]]:
     """The GPUs of an amd-smi document in either form; empty where it isn't one."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return []
+    document = _document(text)
     if isinstance(document, dict):
         document = document.get("gpu_data")
     if not isinstance(document, list):
         return []
     return [entry for entry in document if isinstance(entry, dict) and _whole(entry.get("gpu")) is not None]
+
+
+def _document(text: str) -> Any:
+    """The JSON in what a tool printed: warnings may stand before it, and after it; None where there is none.
+
+    A warning may itself hold a bracket ("[WARN] ..."), so each place where JSON could begin is tried.
+    """
+    decoder = json.JSONDecoder()
+    for start in re.finditer(r"^[ \t]*(?=[\[{])", text, re.MULTILINE):
+        try:
+            found, _ = decoder.raw_decode(text, start.end())
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict) or (
+            isinstance(found, list) and any(isinstance(each, dict) for each in found)
+        ):
+            return found
+    return None
 
 
 def static(text: str) -> dict[int, Card]:
@@ -136,10 +151,7 @@ def with_topology(cards: dict[int, Card], text: str) -> dict[int, Card]:
 
 def rocm_smi(text: str) -> dict[int, Card]:
     """Cards by index from `rocm-smi --showproductname --showmeminfo vram --showuniqueid --json`."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
+    document = _document(text)
     if not isinstance(document, dict):
         return {}
     system = document.get("system")

@@ -14,7 +14,7 @@ from wizard.hardware import accelerators, nvml, topology, visible
 from wizard.hardware.catalogue import Vendor, get_gpu_by_name
 from wizard.hardware.readings import NoDevicesError, Reading
 from wizard.hardware.topology import NOTHING_LINKED, Topology
-from wizard.schemas.outputs import GPUInfo
+from wizard.schemas.outputs import MIB, GPUInfo
 
 __all__ = ["Machine", "detect", "detect_gpus", "get_gpu_by_name", "recommend_tensor_parallel"]
 
@@ -38,6 +38,33 @@ class Machine:
     """One sentence with the next step."""
     topology: Topology = NOTHING_LINKED
     warnings: tuple[str, ...] = ()
+    peer_access: bool | None = None
+    """Whether every GPU reads every other's memory directly, over PCIe too; without it NCCL goes through RAM."""
+    trouble: bool = False
+    """A GPU or a driver is here and can't be used: `why_none` is news, even to who plans for another machine."""
+
+    def differs(self, other: Machine) -> bool:
+        """Whether there is anything new to show: what others hold counts from `NOTICED_BYTES` on."""
+        return _without_use(self) != _without_use(other) or any(
+            abs(one.memory_used_bytes - two.memory_used_bytes) >= NOTICED_BYTES
+            for one, two in zip(self.gpus, other.gpus, strict=True)
+        )
+
+
+NOTICED_BYTES = 64 * MIB
+"""A driver's own use of memory moves by less, and 0.1 GiB is the finest figure shown."""
+
+
+def _without_use(machine: Machine) -> object:
+    gpus = tuple(
+        replace(
+            gpu,
+            memory_used_bytes=0,
+            processes=tuple(replace(process, used_bytes=None) for process in gpu.processes),
+        )
+        for gpu in machine.gpus
+    )
+    return replace(machine, gpus=gpus)
 
 
 class _SilentError(Exception):
@@ -93,14 +120,17 @@ def detect(
     env = os.environ if environment is None else environment
     present = accelerators.on_pci(root)
     reasons: list[str] = []
+    absent = False
     try:
         return _machine("nvidia", _bounded("nvml", lambda: nvml.read(root), timeout_s), env)
     except NoDevicesError as error:
         reasons.append(str(error))
+        absent = error.absent
     except _SilentError:
         return Machine(
+            trouble=True,
             why_none="The NVIDIA driver does not answer (NVML hangs); check `dmesg | grep -i xid`, reboot, "
-            "or plan with --gpu NAME meanwhile."
+            "or plan with --gpu NAME meanwhile.",
         )
     from wizard.hardware import amd
 
@@ -113,10 +143,11 @@ def detect(
             reasons.insert(0, str(error))
     except _SilentError:
         return Machine(
+            trouble=True,
             why_none="AMD's tools do not answer; check `dmesg | grep amdgpu`, reboot, "
-            "or plan with --gpu NAME meanwhile."
+            "or plan with --gpu NAME meanwhile.",
         )
-    return Machine(why_none=accelerators.explain(present, reasons[0]))
+    return Machine(why_none=accelerators.explain(present, reasons[0]), trouble=bool(present) or not absent)
 
 
 def _machine(vendor: Vendor, reading: Reading, env: Mapping[str, str]) -> Machine:
@@ -143,6 +174,8 @@ def _machine(vendor: Vendor, reading: Reading, env: Mapping[str, str]) -> Machin
         driver=reading.driver,
         cuda=reading.cuda,
         why_none=why_none,
+        trouble=not kept,
+        peer_access=reading.peer_access if len(kept) > 1 else None,
         topology=topology.subset(whole, chosen.positions),
         warnings=tuple(warnings),
     )

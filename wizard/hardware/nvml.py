@@ -36,7 +36,8 @@ def read(root: Path = Path("/")) -> Reading:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        raise NoDevicesError(_why(pynvml, error)) from None
+        absent = getattr(error, "value", None) == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND
+        raise NoDevicesError(_why(pynvml, error), absent=absent) from None
     try:
         return _read(pynvml, root)
     finally:
@@ -95,7 +96,13 @@ def _read(nvml: Any, root: Path) -> Reading:
         )
     left_out = count - len({gpu.index for gpu in gpus})
     return Reading(
-        tuple(gpus), _links(nvml, handles), driver, cuda, tuple(warnings), devices=len(gpus) + left_out
+        gpus=tuple(gpus),
+        links=_links(nvml, handles),
+        driver=driver,
+        cuda=cuda,
+        warnings=tuple(warnings),
+        peer_access=_peer_access(nvml, handles),
+        devices=len(gpus) + left_out,
     )
 
 
@@ -226,6 +233,27 @@ def _links(nvml: Any, handles: list[Any]) -> tuple[tuple[str, ...], ...]:
     for at, one in enumerate(handles):
         rows.append(tuple("X" if at == other else _link(nvml, one, two) for other, two in enumerate(handles)))
     return tuple(rows)
+
+
+P2P_READ = 0
+"""NVML_P2P_CAPS_INDEX_READ of nvml.h; pynvml writes it as a tuple by mistake."""
+
+
+def _peer_access(nvml: Any, handles: list[Any]) -> bool | None:
+    """Whether all pairs read each other's memory (drivers of consumer cards forbid it over PCIe)."""
+    if len(handles) < 2:
+        return None
+    if any(handle is None for handle in handles):
+        return False
+    told = [
+        ask(nvml, nvml.nvmlDeviceGetP2PStatus, one, two, P2P_READ)
+        for one in handles
+        for two in handles
+        if one is not two
+    ]
+    if None in told:
+        return None
+    return all(status == nvml.NVML_P2P_STATUS_OK for status in told)
 
 
 def _link(nvml: Any, one: Any, two: Any) -> str:

@@ -17,6 +17,7 @@ from wizard.dataclass import dataclass
 from wizard.hardware.detect import Machine
 from wizard.hardware.host import read_host
 from wizard.hardware.installed import installed_vllm_version
+from wizard.hub_cache import cache_folder
 from wizard.schemas.outputs import GIB, MIB
 
 State = Literal["ok", "warn", "fail"]
@@ -66,18 +67,20 @@ def checks(
     model_bytes: int,
     port: int = 8000,
     *,
+    download_bytes: int | None = None,
     vllm_version: str | None = None,
     environment: Mapping[str, str] | None = None,
     root: Path = Path("/"),
 ) -> list[Check]:
     """The pre-flight list for serving on `machine` here.
 
-    `model_bytes` is what is yet to be downloaded and loaded; `root` is where /proc, /dev/shm and /etc are
-    looked up. `vllm_version` is the targeted one (`None`: the newest). Touches disk and a socket, so it
-    belongs in a worker.
+    `model_bytes` is what is to be loaded, `download_bytes` what of it is not on this disk yet (None: all);
+    `root` is where /proc, /dev/shm and /etc are looked up. `vllm_version` is the targeted one (`None`: the
+    newest). Touches disk and a socket, so it belongs in a worker.
     """
     env = os.environ if environment is None else environment
-    looks = _looks(machine, model_bytes, port, vllm_version, env, root)
+    wanted = model_bytes if download_bytes is None else download_bytes
+    looks = _looks(machine, model_bytes, wanted, port, vllm_version, env, root)
     return [check for look in looks.values() if (check := look()) is not None]
 
 
@@ -86,6 +89,7 @@ def checks_in_time(
     model_bytes: int = 0,
     port: int = 8000,
     *,
+    download_bytes: int | None = None,
     vllm_version: str | None = None,
     patience_s: float = PATIENCE_S,
     environment: Mapping[str, str] | None = None,
@@ -93,7 +97,8 @@ def checks_in_time(
 ) -> list[Check]:
     """The same list, where a look that hangs (a network mount that is gone) becomes a warning."""
     env = os.environ if environment is None else environment
-    looks = _looks(machine, model_bytes, port, vllm_version, env, root)
+    wanted = model_bytes if download_bytes is None else download_bytes
+    looks = _looks(machine, model_bytes, wanted, port, vllm_version, env, root)
     answers: SimpleQueue[tuple[Subject, Check | None]] = SimpleQueue()
 
     def run(subject: Subject) -> None:
@@ -125,6 +130,7 @@ def _silent(subject: Subject, patience_s: float) -> Check:
 def _looks(
     machine: Machine,
     model_bytes: int,
+    download_bytes: int,
     port: int,
     vllm_version: str | None,
     env: Mapping[str, str],
@@ -134,10 +140,10 @@ def _looks(
         ("driver", "Driver"): lambda: _driver(machine, vllm_version),
         ("ram", "RAM"): lambda: _ram(machine, model_bytes, root),
         ("cpus", "CPU cores"): lambda: _cpus(machine, root),
-        ("disk", "Disk"): lambda: _disk(model_bytes, env),
+        ("disk", "Disk"): lambda: _disk(download_bytes, env),
         ("shm", "/dev/shm"): lambda: _shared_memory(machine, root),
         ("docker", "Docker"): lambda: _docker(machine, env, root),
-        ("vllm", "vLLM"): _vllm,
+        ("vllm", "vLLM"): lambda: _vllm(env),
         ("port", f"Port {port}"): lambda: _port(port),
     }
 
@@ -220,17 +226,7 @@ def _cpu_quota(root: Path) -> float | None:
         return None
 
 
-def cache_folder(environment: Mapping[str, str]) -> Path:
-    """Where the Hugging Face hub keeps models (huggingface_hub 1.x, `constants.py`)."""
-    if cache := environment.get("HF_HUB_CACHE"):
-        return Path(cache).expanduser()
-    if home := environment.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
-    caches = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(caches).expanduser() / "huggingface" / "hub"
-
-
-def _disk(model_bytes: int, environment: Mapping[str, str]) -> Check | None:
+def _disk(download_bytes: int, environment: Mapping[str, str]) -> Check | None:
     folder = cache_folder(environment)
     place = next((parent for parent in (folder, *folder.parents) if parent.exists()), None)
     if place is None:
@@ -240,19 +236,19 @@ def _disk(model_bytes: int, environment: Mapping[str, str]) -> Check | None:
     except OSError:
         return None
     found = f"{free / GIB:.0f} GiB are free at {folder}."
-    if free < model_bytes:
+    if free < download_bytes:
         return Check(
             "disk",
             "Disk",
             "fail",
             found,
-            f"The download needs {model_bytes / GIB:.0f} GiB; free some, or set HF_HOME to a larger disk.",
+            f"The download needs {download_bytes / GIB:.0f} GiB; free some, or set HF_HOME to a larger disk.",
         )
     if not os.access(place, os.W_OK):
         return Check(
             "disk", "Disk", "fail", found, f"{place} can't be written; set HF_HOME to a folder that can."
         )
-    if free < 1.1 * model_bytes:
+    if free < 1.1 * download_bytes:
         return Check("disk", "Disk", "warn", found, "The download leaves the disk nearly full.")
     return Check("disk", "Disk", "ok", found)
 
@@ -304,14 +300,14 @@ def _container_toolkit(path: str, root: Path) -> bool:
     return any(shutil.which(tool, path=path) for tool in tools) or any(spec.exists() for spec in specs)
 
 
-def _vllm() -> Check:
-    installed = installed_vllm_version()
+def _vllm(environment: Mapping[str, str]) -> Check:
+    installed = installed_vllm_version(environment)
     if installed is None:
         return Check(
             "vllm",
             "vLLM",
             "warn",
-            "vLLM is not installed beside this program.",
+            "vLLM is neither beside this program nor on the PATH.",
             "The docker files bring it; for serve.sh run `uv pip install vllm` in the environment that serves.",
         )
     return Check("vllm", "vLLM", "ok", f"vLLM {installed} is installed.")

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
 from huggingface_hub import errors as client_errors
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -139,7 +140,24 @@ def _connection_in_words(asked: Asked, error: BaseException) -> str:
         if isinstance(cause, ssl.SSLError):
             return f"{asked.place} doesn't speak TLS as it should; check HF_ENDPOINT and the proxy"
         cause = cause.__cause__ or cause.__context__
+    proxy = _proxy(asked.endpoint)
+    if proxy is not None:
+        name, place = proxy
+        return f"{asked.place} can't be reached through the proxy {place}; check {name}, or use --offline"
     return f"{asked.place} can't be reached; check the network or HF_ENDPOINT, or use --offline"
+
+
+def _proxy(endpoint: str) -> tuple[str, str] | None:
+    """The variable and the address, without a password, of the proxy that stands before the hub."""
+    parts = urlsplit(endpoint)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = getproxies_environment()
+    kind = parts.scheme if parts.scheme in proxies else "all"
+    address = proxies.get(kind)
+    if not address:
+        return None
+    return f"{kind.upper()}_PROXY", short(address.rpartition("@")[2].rpartition("//")[2], 60).strip("'")
 
 
 def _refused(asked: Asked, error: RefusedError) -> NoReturn:
@@ -190,7 +208,11 @@ def _gated(asked: Asked) -> str:
 
 def _not_found(asked: Asked) -> str:
     near = get_close_matches(asked.model.lower(), catalogue.models(), n=1, cutoff=0.85)
-    hint = f"look at {catalogue.models()[near[0]].id}" if near else "check the spelling"
+    hint = (
+        f"look at {catalogue.models()[near[0]].id}"
+        if near and near[0] != asked.model.lower()
+        else "check the spelling"
+    )
     if asked.logged_in:
         return f"is not on the hub, or this login may not see it: {hint}"
     return f"is not on the hub, or private: {hint}, or {LOGIN} to see a private one"

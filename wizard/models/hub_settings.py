@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from wizard.errors import WizardError
+from wizard.hub_cache import cache_folder, cache_folder_name
 
-if TYPE_CHECKING:
-    from pathlib import Path
+__all__ = [
+    "DEFAULT_ENDPOINT",
+    "TIMEOUTS",
+    "cache_folder",
+    "cache_folder_name",
+    "cached",
+    "endpoint",
+    "forbidden",
+]
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
@@ -47,27 +54,7 @@ def forbidden() -> bool:
     return value.upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def cache_folder() -> Path:
-    """Where the hub client keeps models: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME."""
-    from pathlib import Path
-
-    return Path(cache_folder_name())
-
-
-def cache_folder_name() -> str:
-    """The same as text: most starts only look whether a model lies there, and pathlib costs 4 ms to import."""
-    if folder := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return _expanded(folder)
-    if home := os.environ.get("HF_HOME"):
-        return f"{_expanded(home)}/hub"
-    return f"{_expanded(os.environ.get('XDG_CACHE_HOME') or '~/.cache')}/huggingface/hub"
-
-
 def cached(model: str) -> bool:
     """Whether the hub client has begun to keep `model`."""
     name = "models--" + model.replace("/", "--")
     return os.path.isdir(f"{cache_folder_name()}/{name}")  # noqa: PTH112 - no pathlib
-
-
-def _expanded(folder: str) -> str:
-    return os.path.expanduser(os.path.expandvars(folder))  # noqa: PTH111 - no pathlib

@@ -60,13 +60,14 @@ def load(
             raise ModelUnavailableError(_unknown_offline(model, revision, offline_by))
         return fallback
     from wizard.models import hub  # the hub client takes 180 ms to import
-    from wizard.models.traffic import CancelledError, within
+    from wizard.models.traffic import CancelledError, Traffic, within
 
     if fallback is None:
-        return hub.fetch(model, revision=revision, traffic=traffic)
+        part = Traffic(parent=traffic)
+        return _counted(hub.fetch(model, revision=revision, traffic=part), part)
     try:
         with within(HUB_PATIENCE_S, traffic) as part:
-            return hub.fetch(model, traffic=part)
+            return _counted(hub.fetch(model, traffic=part), part)
     except ModelUnavailableError as error:
         why = str(error)
     except CancelledError:
@@ -75,6 +76,11 @@ def load(
         why = f"{short(model, 80)}: the hub took more than {HUB_PATIENCE_S:.0f} s."
     said = f"{why} The catalogue's facts are used meanwhile, sized by the architecture."
     return replace(fallback, warnings=(*fallback.warnings, said))
+
+
+def _counted(metadata: ModelMetadata, traffic: Traffic) -> ModelMetadata:
+    """The facts, with what reading them has cost."""
+    return replace(metadata, hub_requests=traffic.requests, hub_bytes=traffic.received_bytes)
 
 
 def read_before(model: str, revision: str | None = None, *, stale: bool = False) -> ModelMetadata | None:

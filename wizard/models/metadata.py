@@ -7,7 +7,7 @@ anything unusable raises `ConfigError` with one sentence.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from wizard.dataclass import dataclass, field, replace
@@ -15,6 +15,9 @@ from wizard.errors import ConfigError
 from wizard.models.config_values import LARGEST_DIMENSION, integer, section, short
 from wizard.models.context import DerivedLength, derived_length
 from wizard.models.defaults import decoder_type, with_class_defaults
+
+if TYPE_CHECKING:
+    from wizard.models.traffic import Traffic
 
 Source = Literal["hub", "cache", "path", "catalogue"]
 
@@ -103,6 +106,9 @@ class ModelMetadata:
     params_override: int | None = None
     """The parameter count that the user gave instead of the config's."""
     warnings: tuple[str, ...] = field(default=())
+    hub_requests: int = 0
+    hub_bytes: int = 0
+    """What reading these facts from the hub has cost just now; 0 where they were at hand."""
     load_risks: tuple[str, ...] = ()
     """Those of `warnings` that mean that vLLM would stop while it loads the weights."""
     text_type: str = ""
@@ -323,8 +329,9 @@ def load_model_metadata(
     trust_remote_code: bool = False,
     params_b: float | None = None,
     offline: bool = False,
+    traffic: Traffic | None = None,
 ) -> ModelMetadata:
-    """Facts of a directory or Hugging Face id (seed name): disk, hub cache, catalogue, then the hub.
+    """Facts of a directory or Hugging Face id (seed name): disk, hub cache, the hub, the catalogue.
 
     No model code is ever run, so `trust_remote_code` changes nothing here; it reaches the exported
     command. `params_b` (billions) overrides the parameter count that follows from the config.
@@ -332,7 +339,7 @@ def load_model_metadata(
     """
     from wizard.models.load import load
 
-    metadata = load(model, revision=revision, offline=offline)
+    metadata = load(model, revision=revision, offline=offline, traffic=traffic)
     if params_b is None:
         return metadata
     return replace(metadata, params_override=round(params_b * 1e9))

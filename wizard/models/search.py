@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from wizard.dataclass import dataclass, replace
-from wizard.errors import ModelUnavailableError
+from wizard.errors import ModelUnavailableError, WizardError
 from wizard.models import catalogue, hub_settings, local
+from wizard.models.config_values import short
 from wizard.models.found import FoundModel, merged
 from wizard.models.traffic import Traffic
+from wizard.models.tree import parameter_count
 
 SHORTEST_SEARCH = 2
 """Letters below which the hub would answer with everything."""
@@ -37,9 +39,28 @@ def _cached(name: str) -> FoundModel:
     return FoundModel(name, "cache") if entry is None else replace(entry.row(), id=name, source="cache")
 
 
+def _described(row: FoundModel) -> FoundModel:
+    """A cached model that the catalogue doesn't know, with what its own files say; reads the disk."""
+    snapshot = local.cached_snapshot(row.id) if row.source == "cache" and row.params is None else None
+    if snapshot is None:
+        return row
+    try:
+        metadata = local.load_snapshot(row.id, snapshot)
+        size = parameter_count(metadata)
+    except WizardError:
+        return row
+    method = (metadata.quantization_config or {}).get("quant_method")
+    return replace(
+        row,
+        params=size,
+        dtype=metadata.dtype,
+        quantization=short(method, 40).strip("'") if isinstance(method, str) else None,
+    )
+
+
 def find(text: str, *, offline: bool = False, limit: int = 50, traffic: Traffic | None = None) -> Found:
     """Local results, then the hub's; a hub that can't be asked leaves the local ones. Raises CancelledError."""
-    found = search_local(text)
+    found = [_described(row) for row in search_local(text)]
     if offline or hub_settings.forbidden() or len(text.strip()) < SHORTEST_SEARCH:
         return Found(found)
     hub_settings.endpoint()

@@ -25,7 +25,8 @@ class CancelledError(Exception):
 class Traffic:
     """Bytes and requests of one look-up so far; safe to share between threads.
 
-    `report` is called after every answer, from whichever thread received it, and must return at once.
+    `report` is called before every request and after every answer, from whichever thread it is, and must
+    return at once.
     """
 
     received_bytes: int = 0
@@ -53,6 +54,8 @@ class Traffic:
             self.doing = doing
         if self.parent is not None:
             self.parent.request(doing)
+        if self.report is not None:
+            self.report(self)
 
     def redirected(self, times: int) -> None:
         """Counts the requests that an answer has cost besides its own."""

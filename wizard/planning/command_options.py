@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from wizard.planning.changes import Changes
-from wizard.planning.launch import Launch
+from wizard.planning.launch import Launch, has_fp8, rounds_weights
 from wizard.planning.non_torch import unseen_tenants_bytes
 from wizard.planning.options import (
     COST_CONTEXT,
     COST_QUALITY,
     COST_SETTING,
     COST_SPEED,
-    FP8_CAPABILITY,
     Option,
     refusal_options,
 )
 from wizard.planning.values import LEAST_UTILIZATION
 from wizard.schemas.inputs import HardwareInput
 from wizard.schemas.outputs import FeasibilityReport, GPUInfo, VLLMConfig
-from wizard.vllm.limits import rounds_weights
 
 
 def command_options(
@@ -33,13 +31,13 @@ def command_options(
     yield from refusal_options(launch, as_flags=True)
     yield from _command_settings(report, launch.gpu)
     yield from _command_context(report, launch.metadata.context(launch.rules.number).length)
-    capable = launch.capability >= FP8_CAPABILITY
+    capable = has_fp8(launch.gpu)
     if not config.enforce_eager:
         yield Option("--enforce-eager", (("policy.enforce_eager", True),), COST_SPEED, "graphs")
     if capable and not (config.kv_cache_dtype or "").startswith("fp8"):
         changes: Changes = (("model.kv_cache_dtype", "fp8"),)
         yield Option("--kv-cache-dtype fp8", changes, COST_QUALITY, "cache")
-    rounds = rounds_weights(launch.capability, launch.rules.number)
+    rounds = rounds_weights(launch.gpu, launch.rules.number)
     if rounds and config.quantization is None and launch.metadata.quantization_config is None:
         changes = (("model.quantization", "fp8"),)
         yield Option("--quantization fp8", changes, COST_QUALITY + 0.5, "weights")

@@ -11,7 +11,7 @@ from wizard.errors import ConfigError, WizardError
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import Changes, applied_to_config, changed_gpus, changed_request
 from wizard.planning.command_options import command_options, finishing_options
-from wizard.planning.launch import Launch, resolve
+from wizard.planning.launch import Launch, resolve, rounds_weights
 from wizard.planning.memory import decisive_gpu, evaluate
 from wizard.planning.options import (
     COST_CONTEXT,
@@ -28,7 +28,6 @@ from wizard.planning.situation import Situation, nvlink_present, situation
 from wizard.planning.terms import weights_bytes
 from wizard.schemas.inputs import PlanRequest, PolicyInput, WorkloadInput
 from wizard.schemas.outputs import FeasibilityReport, Fix, GPUInfo, VLLMConfig
-from wizard.vllm.limits import rounds_weights
 
 MAX_FIXES = 6
 """As many as a glance takes in; the cheapest come first."""
@@ -108,7 +107,7 @@ def plan_fixes(
         return _stored_bytes(metadata, of.gpu, request.model.dtype.value, of.version)
 
     def least_bytes(gpu: GPUInfo) -> float:
-        capable = rounds_weights(gpu.compute_capability, of.rules.number)
+        capable = rounds_weights(gpu, of.rules.number)
         plain = of.metadata.quantization_config is None and request.model.quantization is None
         return weighs(of.metadata) / (2 if capable and plain and request.policy.allow_quantized else 1)
 

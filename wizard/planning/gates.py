@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from wizard.errors import ConfigError
 from wizard.models.context import DerivedLength
 from wizard.models.drafts import draft_modules, predicts_tokens
 from wizard.models.metadata import declared_dtype
 from wizard.models.quantization import method_name as declared_method
-from wizard.planning.launch import FLOAT16_UNSAFE_TYPES, Launch
+from wizard.models.schemes import schemed_model
+from wizard.planning.launch import FLOAT16_UNSAFE_TYPES, Launch, has_fp8
 from wizard.planning.machine_gates import compute_capability, ranks
 from wizard.planning.model_gates import cache_format, kernels, shards, states
 from wizard.planning.refusals import Refusal
@@ -165,6 +167,15 @@ def _same_method(asked: str, declared: str) -> bool:
     )
 
 
+def _multiplies_in_fp8(launch: Launch) -> bool:
+    """Whether any matrix is kept in 8-bit floats, whatever the method calls itself."""
+    try:
+        model = schemed_model(launch.metadata, launch.quantization if launch.online_quantization else None)
+    except ConfigError:
+        return False
+    return any(group.scheme.kind.startswith(("fp8", "mxfp8")) for group in model.groups)
+
+
 def _quantization_on_gpu(launch: Launch) -> Refusal | None:
     method = checkpoint_method(launch) or method_name(launch.config.quantization or "")
     if not method:
@@ -174,6 +185,13 @@ def _quantization_on_gpu(launch: Launch) -> Refusal | None:
     if current < minimum:
         error = errors.quantization_capability(method=method, minimum=minimum, current=current)
         return Refusal("unsupported", error, (("quantization", None),) if launch.online_quantization else ())
+    if launch.gpu.vendor == "amd" and not has_fp8(launch.gpu) and _multiplies_in_fp8(launch):
+        # Marlin, which stands in on NVIDIA's older cards, is CUDA's alone
+        return Refusal(
+            "unsupported",
+            errors.fp8_on_rocm(),
+            (("quantization", None),) if launch.online_quantization else (),
+        )
     supported = ACTIVATION_DTYPES.get(method)
     if supported is not None and launch.dtype not in supported:
         error = errors.quantization_dtype(dtype=launch.dtype, method=method, supported=list(supported))

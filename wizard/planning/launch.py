@@ -14,6 +14,7 @@ from wizard.dataclass import dataclass
 from wizard.models.cache_layers import is_encoder
 from wizard.models.metadata import ModelMetadata
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
+from wizard.vllm import limits
 from wizard.vllm.defaults import batch_defaults, keeps_states, uses_v2_runner
 from wizard.vllm.versions import NEWEST_KNOWN, VersionRules, rules
 
@@ -89,6 +90,29 @@ GENERATIVE_MODELS = frozenset({"ChatGLMModel", "QWenLMHeadModel"})
 def is_pooling(architecture: str) -> bool:
     """True for architectures that vLLM runs as pooling models by default."""
     return architecture.endswith(POOLING_SUFFIXES) and architecture not in GENERATIVE_MODELS
+
+
+FP8_CAPABILITY = (8, 9)
+"""Ada and later round weights and caches to 8 bits at full speed."""
+
+AMD_WITH_FP8 = ((9, 4), (9, 5))
+AMD_MAJOR_WITH_FP8 = 12
+"""gfx942, gfx950 and gfx12xx (vLLM 0.33 `platforms/rocm.py` `supports_fp8`); gfx numbers are no CUDA capabilities."""
+
+
+def has_fp8(gpu: GPUInfo) -> bool:
+    """Whether the GPU computes in 8-bit floats, by its architecture; an unknown one counts as Hopper."""
+    capability = gpu.compute_capability or DEFAULT_CAPABILITY
+    if gpu.vendor == "amd":
+        return capability in AMD_WITH_FP8 or capability[0] == AMD_MAJOR_WITH_FP8
+    return capability >= FP8_CAPABILITY
+
+
+def rounds_weights(gpu: GPUInfo, number: tuple[int, ...]) -> bool:
+    """Whether vLLM rounds weights to fp8 while loading on this GPU; AMD has no kernels that widen them again."""
+    if gpu.vendor == "amd":
+        return has_fp8(gpu)
+    return limits.rounds_weights(gpu.compute_capability or DEFAULT_CAPABILITY, number)
 
 
 def resolve_dtype(requested: str, metadata: ModelMetadata, capability: tuple[int, int]) -> str:

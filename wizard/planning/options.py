@@ -14,9 +14,6 @@ from wizard.planning.typed import REQUEST_PATHS
 from wizard.schemas.inputs import HardwareInput, PolicyInput
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
 
-FP8_CAPABILITY = (8, 9)
-"""Ada and later keep a cache in 8 bits; for weights see `vllm.limits.rounds_weights`."""
-
 COUNTS = (1, 2, 4, 8)
 """GPUs that one machine is sold with."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from wizard.dataclass import dataclass, field, replace
 from wizard.errors import ConfigError, WizardError
@@ -42,6 +43,9 @@ from wizard.schemas.outputs import (
     VLLMConfig,
 )
 from wizard.vllm.versions import NEWEST_KNOWN, OLDEST_KNOWN, parse_version, rules
+
+if TYPE_CHECKING:
+    from wizard.models.traffic import Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +231,13 @@ def run_plan(
     metadata: ModelMetadata | None = None,
     gpus: Sequence[GPUInfo] | None = None,
     offline: bool = False,
+    traffic: Traffic | None = None,
 ) -> Plan:
     """The plan for `request`, after finding the model's facts and the GPUs (seed name).
 
     The only function of this package that reads the disk, the network or NVML, and only for what is not
-    given. Raises ModelUnavailableError, ConfigError or HardwareError, each one sentence.
+    given; `traffic` is told of every request for the model's facts. Raises ModelUnavailableError, ConfigError
+    or HardwareError, each one sentence.
     """
     from wizard.hardware.resolve import machines, resolve_hardware
     from wizard.models.load import siblings_in_time
@@ -244,6 +250,7 @@ def run_plan(
             trust_remote_code=request.model.trust_remote_code,
             params_b=request.model.params_b,
             offline=offline,
+            traffic=traffic,
         )
     if gpus is None:
         gpus = resolve_hardware(request.hardware)
@@ -271,13 +278,17 @@ def summarise(metadata: ModelMetadata) -> ModelSummary:
         quantization=quantization_method(metadata.quantization_config),
         dtype=metadata.dtype,
         weights_exact=metadata.checkpoint is not None and metadata.checkpoint.exact,
+        notes=tuple(_notes(metadata)),
+        hub_requests=metadata.hub_requests,
+        hub_bytes=metadata.hub_bytes,
     )
 
 
 def _summary(launch: Launch) -> ModelSummary:
     """The model, its sizes called exact only where headers and config agree."""
     summary = summarise(launch.metadata)
-    return replace(summary, weights_exact=False) if weight_doubts(launch).disagreement else summary
+    told = weight_doubts(launch).disagreement
+    return replace(summary, weights_exact=False, notes=(*summary.notes, told)) if told else summary
 
 
 def resolved(launch: Launch, report: FeasibilityReport) -> Resolved:
@@ -337,8 +348,24 @@ def _performance(
     )
 
 
+def _notes(metadata: ModelMetadata) -> list[str]:
+    """What is to be said about the model's files, its code and who may have it; the start's risks first."""
+    risks = metadata.load_risks
+    warnings = [*risks, *(warning for warning in metadata.warnings if warning not in risks)]
+    if metadata.gated and metadata.source != "path" and not any(map(_tells_gated, metadata.warnings)):
+        warnings.append(
+            "The model is gated: accept its terms on its page of the hub, and give an HF_TOKEN of that account "
+            "to whoever starts vLLM."
+        )
+    if metadata.needs_remote_code:
+        warnings.append(
+            "The model brings its own Python code: vLLM runs it only with --trust-remote-code; read it first."
+        )
+    return warnings
+
+
 def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) -> tuple[str, ...]:
-    warnings = [warning for warning in metadata.warnings if warning not in metadata.load_risks]
+    warnings = [note for note in _notes(metadata) if note not in metadata.load_risks]
     declared = declared_dtype(metadata.config)
     if declared is not None and declared not in RUN_DTYPES:
         warnings.append(
@@ -373,15 +400,6 @@ def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) ->
         warnings.append(
             f"GPU {silent[0].index} does not tell its memory: the catalogue's figure is used, and what other "
             "programs hold there is not known; look with `nvidia-smi`."
-        )
-    if metadata.gated and metadata.source != "path" and not any(map(_tells_gated, metadata.warnings)):
-        warnings.append(
-            "The model is gated: accept its terms on its page of the hub, and give an HF_TOKEN of that account "
-            "to whoever starts vLLM."
-        )
-    if metadata.needs_remote_code:
-        warnings.append(
-            "The model brings its own Python code: vLLM runs it only with --trust-remote-code; read it first."
         )
     return tuple(warnings)
 

@@ -6,20 +6,19 @@ from collections.abc import Iterator, Sequence
 
 from wizard.errors import WizardError
 from wizard.planning.changes import Changes
+from wizard.planning.launch import has_fp8, rounds_weights
 from wizard.planning.options import (
     COST_CONCURRENCY,
     COST_CONTEXT,
     COST_QUALITY,
     COST_SETTING,
     COST_SPEED,
-    FP8_CAPABILITY,
     Option,
     refusal_options,
 )
 from wizard.planning.situation import Situation
 from wizard.schemas.outputs import FeasibilityReport, VLLMConfig
 from wizard.vllm.flags import flag_table
-from wizard.vllm.limits import rounds_weights
 from wizard.vllm.serve_args import arguments, parse_serve_command, validate_extra_args
 from wizard.vllm.serve_config import FIELD_FLAGS
 
@@ -172,7 +171,7 @@ def _fewer(of: Situation, engines: int, report: FeasibilityReport) -> Iterator[O
 def _precision(of: Situation, config: VLLMConfig) -> Iterator[Option]:
     """Graphs, cache and weights for memory, where an answer forbids it or only a queue would gain."""
     policy = of.request.policy
-    capable = (of.gpu.compute_capability or (9, 0)) >= FP8_CAPABILITY
+    capable = has_fp8(of.gpu)
     if not config.enforce_eager:
         yield Option("no CUDA graphs", (("policy.enforce_eager", True),), COST_SPEED, "graphs")
     if capable and not (config.kv_cache_dtype or "").startswith("fp8"):
@@ -180,7 +179,7 @@ def _precision(of: Situation, config: VLLMConfig) -> Iterator[Option]:
         if not policy.allow_fp8_kv:
             changes += (("policy.allow_fp8_kv", True),)
         yield Option("8-bit KV cache", changes, COST_QUALITY, "cache")
-    rounds = rounds_weights(of.gpu.compute_capability or (9, 0), of.rules.number)
+    rounds = rounds_weights(of.gpu, of.rules.number)
     if rounds and config.quantization is None and of.metadata.quantization_config is None:
         changes = (("model.quantization", "fp8"),)
         if not policy.allow_quantized:

@@ -9,7 +9,7 @@ from typing import Any
 from wizard.dataclass import dataclass, field
 from wizard.planning.attempts import RAISED_UTILIZATION, Attempt, attempt, base_config, utilization
 from wizard.planning.kv_cache import kv_layout
-from wizard.planning.launch import quantization_method
+from wizard.planning.launch import has_fp8, quantization_method, rounds_weights
 from wizard.planning.layouts import Layout
 from wizard.planning.situation import Situation
 from wizard.planning.values import (
@@ -187,7 +187,7 @@ def _cache_step(of: Situation, first: Attempt, *, for_speed: bool = False) -> St
     dtype, why = _recommend_kv_cache_dtype(
         model.kv_cache_dtype,
         math.inf if for_speed else kv_pressure(of, first),
-        of.gpu.compute_capability,
+        of.gpu.compute_capability if has_fp8(of.gpu) else None,
         allowed=policy.allow_fp8_kv,
     )
     if for_speed:
@@ -223,7 +223,7 @@ def _weights_step(of: Situation, *, for_speed: bool = False) -> Step:
         model.quantization,
         False,
         checkpoint_method=quantization_method(of.metadata.quantization_config),
-        capability=of.gpu.compute_capability,
+        capability=of.gpu.compute_capability if rounds_weights(of.gpu, of.rules.number) else None,
         allowed=policy.allow_quantized,
         rules=of.rules,
     )

@@ -14,15 +14,14 @@ from wizard.models.drafts import predicts_tokens
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import Changes
 from wizard.planning.elsewhere import elsewhere
+from wizard.planning.launch import has_fp8, rounds_weights
 from wizard.planning.layouts import Layout
-from wizard.planning.options import FP8_CAPABILITY
 from wizard.planning.recommend import Choice
 from wizard.planning.situation import Situation
 from wizard.planning.spreads import spreads
 from wizard.planning.variant import Variant, sizes_released
 from wizard.schemas.inputs import BatchingMode
 from wizard.schemas.outputs import GIB, GPUInfo, VLLMConfig
-from wizard.vllm.limits import rounds_weights
 
 SIBLINGS_TRIED = 8
 LARGEST_NODE = 8
@@ -142,7 +141,7 @@ def _rounds_cache(of: Situation) -> bool:
 
 
 def _has_fp8(of: Situation) -> bool:
-    return (of.gpu.compute_capability or (9, 0)) >= FP8_CAPABILITY
+    return has_fp8(of.gpu)
 
 
 def _caches(of: Situation, best: Choice) -> Iterator[Variant]:
@@ -161,7 +160,7 @@ def _weights(of: Situation, best: Choice) -> Iterator[Variant]:
     stored = of.metadata.quantization_config is not None
     if (
         policy.allow_quantized
-        and rounds_weights(of.gpu.compute_capability or (9, 0), of.rules.number)
+        and rounds_weights(of.gpu, of.rules.number)
         and not stored
         and not model.quantization
         and not best.config.quantization

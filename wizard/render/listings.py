@@ -9,6 +9,7 @@ from wizard.dataclass import asdict
 from wizard.hardware.catalogue import CatalogueGPU
 from wizard.hardware.detect import Machine
 from wizard.hardware.preflight import Check
+from wizard.hardware.resolve import PLANNED_VENDORS
 from wizard.models.found import FoundModel
 from wizard.schemas.outputs import GPUInfo
 from wizard.text import gib, params, plural, printable, short_count
@@ -36,6 +37,7 @@ def machine_to_dict(machine: Machine, checks: Sequence[Check] = ()) -> dict[str,
         "cuda": machine.cuda,
         "interconnect": machine.topology.interconnect.value,
         "links": [list(row) for row in machine.topology.links],
+        "peer_access": machine.peer_access,
         "nvlink_groups": [list(group) for group in machine.topology.groups],
         "why_none": machine.why_none,
         "warnings": list(machine.warnings),
@@ -72,7 +74,7 @@ def _gpu_lines(machine: Machine) -> list[str]:
     rows = [
         (
             str(gpu.index if gpu.index is not None else number),
-            printable(gpu.name, 40),
+            printable(f"{gpu.name} {gpu.mig_profile} {gpu.uuid}" if gpu.mig_profile else gpu.name, 100),
             f"{gib(gpu.memory_total_bytes)} GiB",
             f"{gib(gpu.memory_used_bytes)} used",
             capability_text(gpu.compute_capability) or "?",
@@ -85,13 +87,18 @@ def _gpu_lines(machine: Machine) -> list[str]:
     joined = [group for group in topology.groups if len(group) > 1]
     if joined and len(joined[0]) < len(machine.gpus):
         links += ", NVLink among " + " and ".join(",".join(map(str, group)) for group in joined)
+    if machine.peer_access is not None:
+        links += ", peer access over PCIe" if machine.peer_access else ", no peer access"
     lines = [*_columns(rows), f"driver {machine.driver or '?'} · CUDA {machine.cuda or '?'} · {links}"]
     return [*lines, *map(printable, machine.warnings)]
 
 
 def gpus_to_list(found: Iterable[CatalogueGPU]) -> list[dict[str, Any]]:
     """The JSON document of `gpus`."""
-    return [gpu_to_dict(entry.info()) | {"source": entry.source} for entry in found]
+    return [
+        gpu_to_dict(entry.info()) | {"source": entry.source, "planned": entry.vendor in PLANNED_VENDORS}
+        for entry in found
+    ]
 
 
 def render_gpus(found: Sequence[CatalogueGPU]) -> str:
@@ -102,7 +109,7 @@ def render_gpus(found: Sequence[CatalogueGPU]) -> str:
             f"{gib(entry.memory_total_bytes)} GiB" + ("~" if entry.estimated_total else ""),
             f"{entry.bandwidth_gb_s:,.0f} GB/s" if entry.bandwidth_gb_s else "",
             capability_text(entry.compute_capability) or "",
-            entry.arch,
+            entry.arch + ("" if entry.vendor in PLANNED_VENDORS else "  not planned yet"),
         )
         for entry in found
     ]

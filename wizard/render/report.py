@@ -53,6 +53,9 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield "Fixes"
         for number, fix in enumerate(plan.fixes, 1):
             yield f"  {number} {printable(fix.title)}: {VERDICT_WORDS[fix.verdict_after].lower()}, {fix.effect}"
+    if model.hub_requests:
+        yield ""
+        yield f"Read from the hub: {plural(model.hub_requests, 'request')}, {model.hub_bytes / 1000:,.0f} kB"
 
 
 def _settings(config: VLLMConfig) -> Iterator[str]:

@@ -372,6 +372,11 @@ class ModelSummary:
     dtype: str = "bfloat16"
     weights_exact: bool = False
     """True when sizes came from safetensors headers."""
+    notes: tuple[str, ...] = ()
+    """Those of the plan's warnings that are about the model's files and who may have them."""
+    hub_requests: int = 0
+    hub_bytes: int = 0
+    """What reading the model's facts from the hub has cost; 0 where they were at hand."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -344,6 +344,8 @@ class WizardApp(App[int], inherit_bindings=False):
 
     def on_detected(self, event: Detected) -> None:
         self.facts.detected(event.machine)
+        if event.machine.trouble and event.machine.why_none:
+            self.call_later(self.notice, printable(event.machine.why_none))
         if not event.machine.gpus and self.request.hardware.gpu == "auto":
             # not an answer of the user, so there is nothing to undo
             self.request = self.request.with_value("hardware.gpu", self.facts.default_card)

@@ -14,6 +14,7 @@ from wizard.schemas.outputs import Plan
 
 if TYPE_CHECKING:
     from wizard.hardware.detect import Machine
+    from wizard.hardware.preflight import Check
     from wizard.models.metadata import ModelMetadata
 
 
@@ -26,6 +27,14 @@ class Detected(Message):
     """Detection is through."""
 
     machine: Machine
+
+
+@dataclass
+class Checked(Message):
+    """The pre-flight list, and for what it was made."""
+
+    wanted: object
+    checks: tuple[Check, ...]
 
 
 @dataclass
@@ -69,6 +78,8 @@ class HubFound(Message):
     text: str
     rows: tuple[ModelRow, ...] = ()
     trouble: str = ""
+    asked: bool = True
+    """False where the hub may not be asked."""
 
 
 @dataclass

@@ -221,6 +221,11 @@ def quantization_unknown(*, method: str, known: list[str]) -> str:
     return f"Unknown quantization method: {method}. Must be one of {known}."
 
 
+def fp8_on_rocm() -> str:
+    """torch's words at the first 8-bit product on a GPU without them (aten `cuda/ScaledBlas.cpp`)."""
+    return "torch._scaled_mm is only supported on CUDA devices with compute capability >= 9.0 or 8.9, or ROCm MI300+"
+
+
 def quantization_capability(*, method: str, minimum: int, current: int) -> str:
     return (
         f"The quantization method {method} is not supported for the current GPU. "

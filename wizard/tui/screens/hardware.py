@@ -15,17 +15,21 @@ from wizard.hardware.visible import position_of
 from wizard.questions import Choice, Question, question
 from wizard.schemas.outputs import GPUInfo
 from wizard.text import count, gib, printable
-from wizard.tui.lines import Line, Span, fit, fit_middle, line, wrap
+from wizard.tui.lines import Line, Span, fit, fit_middle
+from wizard.tui.messages import Checked, Detected
 from wizard.tui.outlook import View
 from wizard.tui.screens.step import Step
 from wizard.tui.widgets.choice import ChoiceField
 from wizard.tui.widgets.entry import Entry, SearchBox, TextBox
 from wizard.tui.widgets.field import Field
-from wizard.tui.widgets.painted import Painted
+from wizard.tui.widgets.machine_facts import MachineFacts, Preflight
 from wizard.tui.widgets.rows import Row, RowList
 from wizard.tui.widgets.slider import Slider
 
 AUTO = "auto"
+
+REFRESH_S = 3.0
+"""Between two looks at the GPUs while they are in sight."""
 
 MACHINE = Question(
     key="hardware.machine",
@@ -37,35 +41,6 @@ MACHINE = Question(
     default=True,
     choices=(Choice(True, "this machine"), Choice(False, "what if")),
 )
-
-
-class MachineFacts(Painted):
-    """Driver and versions of this machine, or why it has no GPU to offer."""
-
-    DEFAULT_CSS = "MachineFacts { height: 3; }"
-
-    def __init__(self) -> None:
-        super().__init__(id="machine-facts")
-        self.view: View | None = None
-
-    def show(self, view: View) -> None:
-        """Shows another view."""
-        self.view = view
-        self.repaint()
-
-    def draw(self, width: int) -> list[Line]:
-        machine = self.view.machine if self.view else None
-        if machine is None:
-            return [line((" looking for GPUs …", "quiet"))]
-        if not machine.gpus:
-            sentence = machine.why_none or "No GPU was found on this machine."
-            return [line(" ", (row, "quiet")) for row in wrap(printable(sentence), width - 1, 3)]
-        versions = f"driver {machine.driver or 'unknown'} · CUDA {machine.cuda or 'unknown'}"
-        rows = [line(" ", (fit(printable(versions, 100), width - 1), "quiet"))]
-        rows += [
-            line(" ", (row, "tight")) for row in wrap(printable(" ".join(machine.warnings)), width - 1, 2)
-        ]
-        return rows
 
 
 class HardwareStep(Step):
@@ -84,6 +59,8 @@ Several machines need a fast network between them; the plan puts one pipeline st
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
+        self.checked: object = None
+        """For what the pre-flight list was made."""
         self.cards: Sequence[GPUInfo] = ()
         self.rows = RowList(id="gpu-rows", empty="no GPU of that name in the catalogue")
         self.rows.can_focus = False
@@ -98,7 +75,7 @@ Several machines need a fast network between them; the plan puts one pipeline st
                 hint="Space or Enter ticks a GPU on or off",
                 keys=(("Space Enter", "tick"),),
             )
-            yield MachineFacts()
+        yield MachineFacts()
         with Vertical(id="what-if"):
             yield SearchBox(
                 self.rows,
@@ -109,11 +86,69 @@ Several machines need a fast network between them; the plan puts one pipeline st
                 id="gpu-search",
             )
             yield self.rows
-            yield Slider(question("hardware.gpus"))
-            yield Entry(question("hardware.vram_gb"), placeholder="as the card")
+        yield Slider(question("hardware.gpus"))
+        yield Entry(question("hardware.vram_gb"), placeholder="as the card")
         yield Entry(question("hardware.used_gib"), placeholder="as found")
         yield Slider(question("hardware.nodes"))
         yield ChoiceField(question("hardware.interconnect"))
+        yield Preflight()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.set_interval(REFRESH_S, self.look_again)
+
+    def on_show(self) -> None:
+        """The screen is opened again: what was looked at may have changed."""
+        self.checked = None
+        if self.here:
+            self._check(self.wizard.view)
+
+    @property
+    def here(self) -> bool:
+        """Whether the plan is for this machine, and that is in sight."""
+        return self.display and self.wizard.request.hardware.gpu == AUTO
+
+    def look_again(self) -> None:
+        """Reads the GPUs anew while they are in sight; others' memory comes and goes."""
+        engine, machine = self.wizard.engine, self.wizard.facts.machine
+        if not self.here or machine is None or not machine.gpus or len(self.app.screen_stack) > 1:
+            return
+
+        def look() -> None:
+            found = engine.detect()
+            if found.gpus and found.differs(machine):
+                self.wizard.post_message(Detected(found))
+
+        self.run_worker(look, thread=True, exclusive=True, group="refresh", exit_on_error=False)
+
+    def _check(self, view: View) -> None:
+        """Makes the pre-flight list, once for each machine and model."""
+        machine, metadata, plan = view.machine, view.metadata, view.plan
+        if machine is None or metadata is None or plan is None:
+            return
+        wanted = (machine.gpus and machine.gpus[0].name, len(machine.gpus), id(metadata), plan.vllm_version)
+        if self.checked == wanted:
+            return
+        self.checked, engine = wanted, self.wizard.engine
+
+        def check() -> None:
+            self.post_message(Checked(wanted, tuple(engine.preflight(machine, metadata, plan))))
+
+        self.run_worker(check, thread=True, exclusive=True, group="preflight", exit_on_error=False)
+
+    @on(Checked)
+    def _were_checked(self, event: Checked) -> None:
+        if event.wanted == self.checked:
+            self.query_one(Preflight).show(event.checks)
+
+    @on(RowList.Moved, "#detected")
+    def _moved_here(self) -> None:
+        self._show_facts(self.wizard.view)
+
+    def _show_facts(self, view: View) -> None:
+        gpus = view.machine.gpus if view.machine else ()
+        at = self.query_one("#detected", RowList).cursor
+        self.query_one(MachineFacts).show(view, gpus[at] if self.here and at < len(gpus) else None)
 
     def answer(self, field: Field, value: object) -> None:
         if self.showing:
@@ -135,17 +170,23 @@ Several machines need a fast network between them; the plan puts one pipeline st
         self.query_one("#hardware-machine", ChoiceField).value = here
         self.query_one("#here").display = here
         self.query_one("#what-if").display = not here
+        self.query_one(Preflight).display = here
+        troubled = view.machine is not None and view.machine.trouble
+        self.query_one(MachineFacts).display = here or troubled
+        self._show_facts(view)
         for field in (*self.query(Slider), self.query_one("#hardware-interconnect", ChoiceField)):
             part, name = field.asked.key.split(".")
             field.value = getattr(getattr(view.request, part), name)
         self.query_one("#hardware-gpus", Slider).follow(len(view.plan.gpus) if view.plan else None)
         for entry in self.query(Entry):
             part, name = entry.asked.key.split(".")
+            entry.display = name != "vram_gb" or not here
             value = getattr(getattr(view.request, part), name)
             if not entry.box.has_focus:
                 entry.box.value = "" if value is None else f"{value:.10g}"
         if here:
             self._show_detected(view)
+            self._check(view)
         else:
             self._show_cards(hardware.gpu)
 
@@ -156,7 +197,7 @@ Several machines need a fast network between them; the plan puts one pipeline st
         rows.show([Row(device(gpu), partial(_detected_row, gpu, device(gpu) in ticked)) for gpu in gpus])
         rows.styles.height = min(max(len(gpus), 1), 8)
         rows.can_focus = bool(gpus)
-        self.query_one(MachineFacts).show(view)
+        self._show_facts(view)
 
     def _ticked_devices(self) -> list[str]:
         """The devices that the plan may use: those chosen, else what `this machine` comes to."""
@@ -270,7 +311,8 @@ def device(gpu: GPUInfo) -> str:
 
 
 def _detected_row(gpu: GPUInfo, on: bool, width: int) -> Line:
-    used = f"{gib(gpu.memory_used_bytes)} taken" if gpu.memory_used_bytes else "free"
+    used = gib(gpu.memory_used_bytes)
+    used = "free" if used == "0.0" else f"{used} taken"
     tail = f"{gib(gpu.memory_total_bytes):>6} GiB {used:>11}"
     name = printable(f"{gpu.mig_profile} {gpu.uuid or ''}" if gpu.mig_profile else gpu.label, 100)
     room = width - 6 - len(tail)

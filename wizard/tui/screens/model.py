@@ -18,7 +18,7 @@ from wizard.models.found import merged
 from wizard.questions import question
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
-from wizard.text import params, plural, printable
+from wizard.text import params, plural, printable, short_count
 from wizard.tui.lines import Line, Span, fit, fit_middle
 from wizard.tui.messages import FormsFound, HubFound, Judged
 from wizard.tui.outlook import SIGNS, View
@@ -39,6 +39,8 @@ JUMPS = "12345?"
 """First keys that stay jumps and the call for help: no model's name starts like this."""
 MOST_GLANCED = 8
 """Rows of the hub in view whose config one pass of verdicts reads: two or three requests each."""
+WIDE_ROW = 72
+"""Cells from which a row has room for downloads and licence."""
 SHORTEST_SEARCH = 2
 """Letters below which the hub would answer with everything."""
 
@@ -71,6 +73,8 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         self.forms: Sequence[ModelRow] = ()
         """Quantised forms of the chosen model, shown below it while the search is empty."""
         self.forms_of = ""
+        self.picked: dict[str, ModelRow] = {}
+        """Rows that were chosen, with what was found out about them."""
         self._hub_timer: Timer | None = None
         self._judge_timer: Timer | None = None
         self._under_way: dict[str, Progress] = {}
@@ -175,7 +179,8 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
             found.append(ModelRow(words, "hub"))
         chosen = self.wizard.request.model.model
         if not words and all(chosen != each.id for each in found):
-            found.insert(0, ModelRow(chosen, "path" if chosen[:1] in "/.~" else "hub"))
+            unknown = ModelRow(chosen, "path" if chosen[:1] in "/.~" else "hub")
+            found.insert(0, self.picked.get(chosen, unknown))
         if not words and self.forms and chosen == self.forms_of:
             names = {each.id.lower() for each in self.forms}
             found = [each for each in found if each.id.lower() not in names]
@@ -191,10 +196,13 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
 
     def _ask_hub(self, text: str) -> None:
         progress = self._begin("hub")
+        if self.box.has_focus:
+            self.wizard.show_hint("Asking the hub …")
 
         def ask() -> None:
             try:
-                found = HubFound(text, tuple(self.wizard.engine.search_hub(text, progress)))
+                rows = self.wizard.engine.search_hub(text, progress)
+                found = HubFound(text, tuple(rows), asked=progress.requests > 0)
             except GivenUpError:
                 return
             except WizardError as error:
@@ -205,14 +213,16 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
 
     @on(HubFound)
     def _hub_answered(self, event: HubFound) -> None:
-        if event.text != self.box.value.strip() or (not event.rows and not event.trouble):
+        if event.text != self.box.value.strip():
             return
         self.found = merged(self.found, event.rows)
         self.refresh_rows()
         self.judge()
         if self.box.has_focus:
             words = f"The hub has {plural(len(event.rows), 'model')} of that name."
-            self.wizard.show_hint(printable(event.trouble) or words)
+            if not event.rows:
+                words = "The hub has nothing of that name." if event.asked else ""
+            self.wizard.show_hint(printable(event.trouble) or words or self.box.hint)
 
     def refresh_rows(self, keep: str | None = None) -> None:
         """The same rows, with what is known of them by now."""
@@ -307,8 +317,14 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         kind = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "compressed-tensors": "ct"}.get(
             kind, kind
         )
-        here = "gated" if each.gated else {"cache": "disk", "hub": "hub"}.get(each.source, "")
-        tail = f"{size:>6} {fit(printable(kind, 20), 5)}{here:>5}"
+        where = {"cache": "disk", "hub": "hub"}.get(each.source, "")
+        tail = f"{size:>6} {fit(printable(kind, 20), 5)}{('gated' if each.gated else where):>5}"
+        if width >= WIDE_ROW:
+            wanted = short_count(each.downloads) if each.downloads is not None else ""
+            licence = fit(printable(each.license or "", 30), 12)
+            gated = "gated" if each.gated else ""
+            tail = f"{size:>6} {fit(printable(kind, 20), 5)} {wanted:>7}↓ {licence} {gated:>5}{where:>5}"
+            tail = tail if wanted else tail.replace("↓", " ")
         room = width - 2 - len(tail) - 1
         name = printable(each.id, 200)
         if len(name) > room and each.source != "path":
@@ -335,6 +351,7 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
             self.box.value = name
             self.box.cursor_position = len(name)
             return
+        self.picked.update((each.id, each) for each in self.found if each.id == name)
         self.box.value = ""
         self.wizard.choose_all(
             (("model.model", name), ("model.revision", None))

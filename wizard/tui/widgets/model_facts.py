@@ -1,4 +1,4 @@
-"""What is known of one found model, in three rows."""
+"""What is known of one found model: three rows, and more where there is something to do."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from wizard.text import count, params, printable, short_count
 from wizard.tui.lines import BLANK, Line, fit, fit_middle, line, wrap
 from wizard.tui.widgets.painted import Painted
 
+MOST_ROWS = 6
+
+ROOMY = 30
+"""Rows of a terminal from which notes leave room for everything else."""
+
 ORIGINS = {"cache": "on this disk", "path": "this directory", "catalogue": "catalogue", "hub": "hub"}
 
 
 class ModelFacts(Painted):
-    """What is known of the model under the cursor, in three rows."""
+    """What is known of the model under the cursor, and what to do where it can't be had or loaded as it is."""
 
-    DEFAULT_CSS = "ModelFacts { height: 3; }"
+    DEFAULT_CSS = f"ModelFacts {{ height: auto; min-height: 3; max-height: {MOST_ROWS}; }}"
 
     def __init__(self) -> None:
         super().__init__(id="model-facts")
@@ -25,6 +30,10 @@ class ModelFacts(Painted):
     def show(self, found: ModelRow | None, plan: Plan | None, trouble: str = "") -> None:
         """Shows another model."""
         self.found, self.plan, self.trouble = found, plan, trouble
+        if self.is_mounted and self.size:
+            height = min(max(len(self.draw(self.size.width)), 3), MOST_ROWS)
+            if height != self.size.height:
+                self.refresh(layout=True)
         self.repaint()
 
     def draw(self, width: int) -> list[Line]:
@@ -33,7 +42,7 @@ class ModelFacts(Painted):
         name = line(" ", (fit_middle(printable(self.found.id, 200), width - 1), ""))
         if self.trouble:
             why = printable(self.trouble).removeprefix(f"{self.found.id!r} ")  # the name stands above
-            return [name, *(line(" ", (row, "quiet")) for row in wrap(why, width - 1, 2))]
+            return [name, *(line(" ", (row, "quiet")) for row in wrap(why, width - 1, MOST_ROWS - 1))]
         where = " · ".join(self._around(self.found))
         if self.plan is None:
             return [name, line(" ", (fit(where, width - 1), "quiet"))]
@@ -43,11 +52,15 @@ class ModelFacts(Painted):
         reach = f"{count(model.max_position_embeddings)} tokens of context"
         if model.params is not None:
             reach += f" · {model.attention.upper()} attention"
-        return [
-            name,
-            line(" ", (fit(facts, width - 1), "quiet")),
-            line(" ", (fit(reach, width - 1), "quiet")),
-        ]
+        if model.hub_requests:
+            reach += f" · {model.hub_bytes / 1000:,.0f} kB read"
+        named = repr(self.found.id) + " "  # the name stands above
+        notes = " ".join(printable(note).removeprefix(named) for note in model.notes)
+        rows = [name, line(" ", (fit(facts, width - 1), "quiet"))]
+        if not notes or self.app.size.height >= ROOMY:
+            rows.append(line(" ", (fit(reach, width - 1), "quiet")))
+        told = wrap(notes, width - 1, MOST_ROWS - len(rows)) if notes else []
+        return [*rows, *(line(" ", (row, "tight")) for row in told)]
 
     @staticmethod
     def _around(found: ModelRow) -> list[str]:

@@ -14,6 +14,7 @@ from wizard.planning.fixes import Outcome, command_fixes, plan_fixes
 from wizard.planning.gates import Refusal
 from wizard.planning.launch import quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
+from wizard.planning.own_defaults import explained, own_defaults
 from wizard.planning.perf import estimate_performance
 from wizard.planning.recommend import choose
 from wizard.planning.search import alternatives
@@ -75,14 +76,16 @@ def plan(
             raise
         return _refused_flags(request, metadata, gpus, chosen, error)
     choice = choose(of)
+    own = own_defaults(choice.config, metadata, gpus, of.request, version=chosen)
     result = Plan(
         vllm_version=chosen,
         model=summarise(metadata),
         nodes=request.hardware.nodes,
         gpus=tuple(gpus),
-        config=choice.config,
+        config=explained(choice.config, own),
         feasibility=choice.report,
         performance=choice.performance,
+        left_to_vllm=own,
         replicas=choice.layout.replicas,
         warnings=(*_warnings(metadata, gpus, chosen), *_slo_warnings(of.request, choice.performance)),
     )
@@ -185,6 +188,7 @@ def summarise(metadata: ModelMetadata) -> ModelSummary:
         max_position_embeddings=metadata.max_position_embeddings,
         quantization=quantization_method(metadata.quantization_config),
         dtype=metadata.dtype,
+        gated=metadata.gated,
         weights_exact=metadata.checkpoint is not None and metadata.checkpoint.complete,
     )
 

@@ -51,6 +51,7 @@ def plan_to_dict(plan: Plan, request: PlanRequest | None = None) -> dict[str, An
         ],
         "fixes": [_fix(fix) for fix in plan.fixes],
         "replicas": plan.replicas,
+        "left_to_vllm": list(plan.left_to_vllm),
         "artifacts": dict(plan.artifacts),
     }
     if request is not None:

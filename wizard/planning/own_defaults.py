@@ -1,4 +1,4 @@
-"""Which settings of a plan vLLM would choose itself: they need no flag, and no other reason."""
+"""Which settings of a plan vLLM would choose itself: they need no flag."""
 
 from __future__ import annotations
 
@@ -44,13 +44,3 @@ def own_defaults(
             found.append(name)
             bare = without
     return tuple(found)
-
-
-def explained(config: VLLMConfig, own: Sequence[str]) -> VLLMConfig:
-    """The config whose batch sizes are called vLLM's own where they are."""
-    why = {
-        name: f"vLLM's own default on this GPU, {getattr(config, name):,}."
-        for name in own
-        if name in {"max_num_batched_tokens", "max_num_seqs"}
-    }
-    return config.model_copy(update={"explanations": {**config.explanations, **why}}) if why else config

@@ -14,7 +14,7 @@ from wizard.planning.fixes import Outcome, command_fixes, plan_fixes
 from wizard.planning.gates import Refusal
 from wizard.planning.launch import quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
-from wizard.planning.own_defaults import explained, own_defaults
+from wizard.planning.own_defaults import own_defaults
 from wizard.planning.perf import estimate_performance
 from wizard.planning.recommend import choose
 from wizard.planning.search import alternatives
@@ -82,7 +82,7 @@ def plan(
         model=summarise(metadata),
         nodes=request.hardware.nodes,
         gpus=tuple(gpus),
-        config=explained(choice.config, own),
+        config=choice.config,
         feasibility=choice.report,
         performance=choice.performance,
         left_to_vllm=own,

@@ -394,7 +394,9 @@ def _export(options: argparse.Namespace) -> int:
 
     if not options.output.strip():
         raise WizardError("-o needs a directory to write into, such as -o ./bundle.")
-    plan = run_plan(request, offline=options.offline)
+    from wizard.run import pinned
+
+    plan = pinned(run_plan(request, offline=options.offline), offline=options.offline)
     emit = options.emit.split(",") if options.emit else None
     artifacts = render(plan, request, emit)
     if plan.feasibility.verdict == "wont_start":

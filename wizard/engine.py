@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from wizard.models.found import FoundModel
 from wizard.models.traffic import CancelledError, Traffic
 from wizard.schemas.inputs import HardwareInput, PlanRequest
-from wizard.schemas.outputs import GPUInfo, Plan, Verdict
+from wizard.schemas.outputs import GPUInfo, ModelSummary, Plan, Verdict
 
 if TYPE_CHECKING:
     from wizard.hardware.detect import Machine
@@ -40,6 +40,9 @@ class Reach:
     """Requests of that length that the cache holds; vLLM logs it as maximum concurrency."""
     verdict: Verdict
 
+
+PIN_PATIENCE_S = 1.0
+"""The search for fixes waits that long for the hub to name a commit, once a model."""
 
 SHORTEST_REACH = 2048
 MOST_REACHES = 12
@@ -131,6 +134,7 @@ class Planner:
     def __init__(self, *, offline: bool = False) -> None:
         self.offline = offline
         self._version: str | None = None
+        self._pins: dict[str, ModelSummary] = {}
         self._siblings: dict[str, Mapping[str, ModelMetadata]] = {}
 
     def known_model(self, model: str, revision: str | None) -> ModelMetadata | None:
@@ -219,7 +223,19 @@ class Planner:
             siblings = load_siblings(metadata)
         surroundings = Surroundings(siblings=siblings, machines=machines())
         facts = self._metadata(request, metadata)
-        return plan(request, facts, gpus, version=self.version(request), surroundings=surroundings)
+        found = plan(request, facts, gpus, version=self.version(request), surroundings=surroundings)
+        return self._pinned(found)
+
+    def _pinned(self, plan: Plan) -> Plan:
+        """The plan with its model's commit, asked for once a model and not waited for long: files are written of it."""
+        from wizard.run import pinned
+
+        if plan.model.id not in self._pins:
+            self._pins[plan.model.id] = pinned(plan, offline=self.offline, patience_s=PIN_PATIENCE_S).model
+        pin = self._pins[plan.model.id]
+        if plan.model.revision is not None or pin.revision is None or pin.source != plan.model.source:
+            return plan
+        return replace(plan, model=replace(plan.model, revision=pin.revision, gated=pin.gated))
 
     def reach(
         self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]
@@ -267,8 +283,6 @@ class Planner:
 
     @staticmethod
     def _metadata(request: PlanRequest, metadata: ModelMetadata) -> ModelMetadata:
-        from dataclasses import replace
-
         if request.model.params_b is None:
             return metadata
         return replace(metadata, params_override=round(request.model.params_b * 1e9))

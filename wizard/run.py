@@ -30,6 +30,24 @@ def run_plan(
     return with_artifacts(find_plan(request, metadata=metadata, gpus=gpus, offline=offline), request)
 
 
+PIN_PATIENCE_S = 5.0
+"""An export may wait that long for the hub to name the commit; without it the files say that none is pinned."""
+
+
+def pinned(plan: Plan, *, offline: bool, patience_s: float = PIN_PATIENCE_S) -> Plan:
+    """The plan with the commit that the hub serves now, where the model came from the catalogue, which knows none."""
+    if plan.model.revision is not None:
+        return plan
+    from wizard.models.load import pin_in_time
+
+    model, revision = plan.model.id, plan.config.revision
+    found = pin_in_time(plan.model.source, model, revision, offline=offline, patience_s=patience_s)
+    if found is None:
+        return plan
+    commit, gated = found
+    return replace(plan, model=replace(plan.model, revision=commit, gated=gated))
+
+
 def with_artifacts(plan: Plan, request: PlanRequest) -> Plan:
     """The plan with its files. Raises WizardError where an extra flag is not legal."""
     if plan.feasibility.verdict == "wont_start":

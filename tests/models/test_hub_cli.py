@@ -74,6 +74,24 @@ class TestPlan:
             assert error.count("\n") == 1
             assert error.strip().isprintable()
 
+    def test_an_exported_catalogue_model_is_pinned_to_the_hubs_commit(
+        self, fake_hub: FakeHub, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        """The catalogue knows no commits; the hub is asked for one, by one request, unless it may not be."""
+        arguments = ["export", "--model", "Qwen/Qwen3-8B", *GPU, "--emit", "serve", "-o"]
+        run(capsys, *arguments, str(tmp_path / "unknown"))
+        assert "Not pinned" in (tmp_path / "unknown" / "serve.sh").read_text()
+        fake_hub.repositories.append(model("Qwen/Qwen3-8B", gated="auto"))
+        fake_hub.seen.clear()
+        run(capsys, *arguments, str(tmp_path / "pinned"))
+        commit = fake_hub.repositories[0].branches["main"]
+        assert f"--revision {commit}" in (tmp_path / "pinned" / "serve.sh").read_text()
+        assert len(fake_hub.seen) == 1
+        fake_hub.seen.clear()
+        run(capsys, *arguments, str(tmp_path / "offline"), "--offline")
+        assert "Not pinned" in (tmp_path / "offline" / "serve.sh").read_text()
+        assert not fake_hub.seen
+
     def test_no_network(self, capsys: pytest.CaptureFixture[str]) -> None:
         status, out, error = run(capsys, "plan", "--model", "org/llama", *GPU, "--json")
         assert (status, out) == (3, "")

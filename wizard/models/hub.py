@@ -64,6 +64,26 @@ def glance(model: str, *, revision: str | None = None, traffic: Traffic | None =
     return _facts_of(model, revision, traffic or Traffic(), whole=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What a repository's page says about serving it: no file is read."""
+
+    commit: str
+    gated: bool
+
+
+def pin(model: str, *, revision: str | None = None, traffic: Traffic | None = None) -> Pin:
+    """The commit that a branch, a tag or none means now; one request. Raises ModelUnavailableError, CancelledError."""
+    connection = Connection(model, revision, traffic or Traffic())
+
+    def asked() -> Pin:
+        with connection.words():
+            listing = _list_files(connection, revision)
+        return Pin(listing.commit, listing.gated)
+
+    return in_background(asked, connection.traffic)
+
+
 def siblings(
     model: str, *, besides: Collection[str] = (), limit: int = 6, traffic: Traffic | None = None
 ) -> dict[str, ModelMetadata]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from wizard.errors import ConfigError, ModelUnavailableError
+from wizard.errors import ConfigError, ModelUnavailableError, WizardError
 from wizard.models import catalogue, facts_cache, hub_settings, local
 from wizard.models.metadata import ModelMetadata, short
 from wizard.models.traffic import CancelledError, Traffic
@@ -97,6 +97,30 @@ def siblings_in_time(metadata: ModelMetadata, *, offline: bool) -> Mapping[str, 
         return known
     finally:
         patience.cancel()
+
+
+def pin_in_time(
+    metadata_source: str, model: str, revision: str | None, *, offline: bool, patience_s: float
+) -> tuple[str, bool] | None:
+    """(commit, gated) of a model that the built-in catalogue described, as the hub has it now.
+
+    None offline, for models from elsewhere, and where the hub doesn't answer within `patience_s`.
+    """
+    if metadata_source != "catalogue" or offline or hub_settings.forbidden():
+        return None
+    from wizard.models import hub
+
+    traffic = Traffic()
+    patience = threading.Timer(patience_s, traffic.cancelled.set)
+    patience.daemon = True
+    patience.start()
+    try:
+        found = hub.pin(model, revision=revision, traffic=traffic)
+    except (CancelledError, WizardError):
+        return None
+    finally:
+        patience.cancel()
+    return found.commit, found.gated
 
 
 def _unknown_offline(model: str, revision: str | None, forbids: str) -> str:

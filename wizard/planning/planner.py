@@ -37,7 +37,7 @@ from wizard.schemas.outputs import (
     Plan,
     VLLMConfig,
 )
-from wizard.vllm.versions import NEWEST_KNOWN, rules
+from wizard.vllm.versions import NEWEST_KNOWN, OLDEST_KNOWN, parse_version, rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +237,10 @@ def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) ->
     if not rules(version).known:
         warnings.append(
             f"vLLM {version} is newer than any version known here; the rules of {NEWEST_KNOWN} are used."
+        )
+    if parse_version(version) < parse_version(OLDEST_KNOWN):
+        warnings.append(
+            f"vLLM {version} is older than any version known here; the rules of {OLDEST_KNOWN} are used."
         )
     if len({gpu.name for gpu in gpus}) > 1:
         smallest = min(gpus, key=lambda gpu: gpu.memory_total_bytes)

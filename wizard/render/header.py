@@ -5,6 +5,7 @@ from __future__ import annotations
 from wizard.render.deployment import Deployment
 from wizard.render.draft import text_of
 from wizard.render.escaping import comment
+from wizard.render.report import encoder_words
 from wizard.schemas.outputs import FeasibilityReport, MemoryBreakdown
 from wizard.text import count, gib, plural, printable
 from wizard.vllm.serve_config import FIELD_FLAGS
@@ -51,18 +52,15 @@ def header_lines(deployment: Deployment, title: str, *more: str) -> list[str]:
 
 
 def other_bytes(memory: MemoryBreakdown) -> int:
-    """What isn't weights, activations, graphs or cache, in vLLM's budget and beside it: one number everywhere."""
-    return memory.non_torch_bytes + memory.outside_budget_bytes
+    """What of vLLM's budget isn't weights, activations, graphs or cache: the number that every screen shows."""
+    return memory.non_torch_bytes
 
 
 def concurrency(feasibility: FeasibilityReport) -> str:
     """How many requests fit at once; an encoder keeps no cache, and takes as many as vLLM batches."""
     cache = feasibility.kv_cache
     if not cache.tokens:
-        return (
-            f"no KV cache: an encoder's batch of {count(feasibility.max_num_batched_tokens)} tokens, "
-            f"at most {count(feasibility.max_num_seqs)} requests of up to {count(feasibility.max_model_len)}"
-        )
+        return encoder_words(feasibility)
     return (
         f"{count(cache.tokens)} tokens of KV cache: {cache.max_concurrency:.2f} requests of "
         f"{count(feasibility.max_model_len)} tokens at once"

@@ -65,6 +65,14 @@ def _lines(plan: Plan) -> Iterator[str]:
             yield f"  {number} {printable(fix.title)}: {VERDICT_WORDS[fix.verdict_after].lower()}, {fix.effect}"
 
 
+def encoder_words(feasibility: FeasibilityReport) -> str:
+    """What an encoder takes at once: it keeps no cache."""
+    return (
+        f"no KV cache: an encoder's batch of {count(feasibility.max_num_batched_tokens)} tokens, "
+        f"at most {count(feasibility.max_num_seqs)} requests of up to {count(feasibility.max_model_len)}"
+    )
+
+
 def _memory(feasibility: FeasibilityReport) -> Iterator[str]:
     part, kv = feasibility.per_gpu, feasibility.kv_cache
     yield "Memory of one GPU, GiB"
@@ -75,10 +83,16 @@ def _memory(feasibility: FeasibilityReport) -> Iterator[str]:
         ("activation peak", part.activation_peak_bytes),
         ("CUDA graphs", part.cuda_graphs_bytes),
         ("other", part.non_torch_bytes),
-        ("KV cache", part.kv_cache_available_bytes),
+        (
+            "KV cache" if kv.tokens or feasibility.verdict == "wont_start" else "left",
+            part.kv_cache_available_bytes,
+        ),
         ("other processes", part.other_processes_bytes),
     ):
         yield f"  {name:<16} {gib(value, 2):>8}"
+    if not kv.tokens and feasibility.verdict != "wont_start":
+        yield f"  {encoder_words(feasibility)}"
+        return
     low, high = gib(part.kv_cache_available_low_bytes, 2), gib(part.kv_cache_available_high_bytes, 2)
     yield f"  KV cache lies between {low} and {high} in 9 starts of 10"
     yield (

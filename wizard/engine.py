@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from wizard.dataclass import dataclass
+from wizard.dataclass import dataclass, replace
 from wizard.models.found import FoundModel
 from wizard.models.traffic import CancelledError, Traffic
 from wizard.schemas.inputs import HardwareInput, PlanRequest
@@ -308,7 +308,6 @@ class Planner:
 
     @staticmethod
     def _metadata(request: PlanRequest, metadata: ModelMetadata) -> ModelMetadata:
-        from wizard.dataclass import replace
 
         if request.model.params_b is None:
             return metadata

@@ -91,11 +91,18 @@ def plan_lines(plan: Plan) -> list[str]:
         quoted = textwrap.wrap(printable(report.error or "", 4000), 74)
         return [*lines, f"  {refusal_words(report)}:", *(f"    {row}" for row in quoted)]
     cache = report.kv_cache
-    lines += [
-        f"  {count(cache.tokens)} tokens in the cache, {cache.max_concurrency:.1f} requests of "
-        f"{count(report.max_model_len)} at once,",
-        f"  longest possible {count(cache.estimated_max_model_len)}",
-    ]
+    lines += (
+        [
+            f"  no cache: an encoder's batch of {count(report.max_num_batched_tokens)} tokens, "
+            f"at most {count(report.max_num_seqs)} requests",
+        ]
+        if not cache.tokens
+        else [
+            f"  {count(cache.tokens)} tokens in the cache, {cache.max_concurrency:.1f} requests of "
+            f"{count(report.max_model_len)} at once,",
+            f"  longest possible {count(cache.estimated_max_model_len)}",
+        ]
+    )
     speed = plan.performance
     if speed is not None:
         lines.append(

@@ -18,6 +18,7 @@ from wizard.planning.fixes import command_fixes
 from wizard.planning.gates import Refusal, refusal
 from wizard.planning.launch import Launch, quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
+from wizard.planning.own_defaults import own_defaults
 from wizard.planning.perf import estimate_performance
 from wizard.planning.recommend import Choice, choose
 from wizard.planning.search import alternatives, nothing
@@ -103,6 +104,7 @@ def _planned(
     except ConfigError as error:
         return _unserved(request, metadata, gpus, chosen, error), None
     launch = of.launch(choice.config)
+    own = own_defaults(choice.config, metadata, gpus, of.request, version=chosen)
     result = Plan(
         vllm_version=chosen,
         model=_summary(launch),
@@ -111,6 +113,7 @@ def _planned(
         config=choice.config,
         feasibility=doubted(choice.report, launch),
         performance=choice.performance,
+        left_to_vllm=own,
         replicas=choice.layout.replicas,
         warnings=(
             *_warnings(metadata, gpus, chosen),
@@ -277,6 +280,7 @@ def summarise(metadata: ModelMetadata) -> ModelSummary:
         max_position_embeddings=metadata.max_position_embeddings,
         quantization=quantization_method(metadata.quantization_config),
         dtype=metadata.dtype,
+        gated=metadata.gated,
         weights_exact=metadata.checkpoint is not None and metadata.checkpoint.exact,
         notes=tuple(_notes(metadata)),
         hub_requests=metadata.hub_requests,

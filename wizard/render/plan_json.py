@@ -69,6 +69,7 @@ def plan_to_dict(plan: Plan, request: PlanRequest | None = None) -> dict[str, An
         "fixes": [_fix(fix) for fix in plan.fixes],
         "replicas": plan.replicas,
         "resolved": None if plan.resolved is None else asdict(plan.resolved),
+        "left_to_vllm": list(plan.left_to_vllm),
         "artifacts": dict(plan.artifacts),
     }
     if request is not None:

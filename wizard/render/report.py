@@ -99,6 +99,14 @@ def _wrapped(text: str, head: str) -> Iterator[str]:
         head = rest
 
 
+def encoder_words(feasibility: FeasibilityReport) -> str:
+    """What an encoder takes at once: it keeps no cache."""
+    return (
+        f"no KV cache: an encoder's batch of {count(feasibility.max_num_batched_tokens)} tokens, "
+        f"at most {count(feasibility.max_num_seqs)} requests of up to {count(feasibility.max_model_len)}"
+    )
+
+
 def _memory(feasibility: FeasibilityReport) -> Iterator[str]:
     """The terms, and what comes of them: the cache, or what is short. Without terms where none were counted."""
     part, kv = feasibility.per_gpu, feasibility.kv_cache
@@ -113,7 +121,7 @@ def _memory(feasibility: FeasibilityReport) -> Iterator[str]:
             ("other", part.non_torch_bytes),
         ]
         if part.kv_cache_available_bytes > 0:
-            rows.append(("KV cache", part.kv_cache_available_bytes))
+            rows.append(("KV cache" if kv.tokens or not starts else "left", part.kv_cache_available_bytes))
     for name, value in (*rows, ("other processes", part.other_processes_bytes)):
         yield f"  {name:<16} {gib(value, 2):>8}"
     if not feasibility.counted:
@@ -121,6 +129,9 @@ def _memory(feasibility: FeasibilityReport) -> Iterator[str]:
         return
     if not starts:
         yield from _short(feasibility)
+        return
+    if not kv.tokens:
+        yield f"  {encoder_words(feasibility)}"
         return
     low, high = gib(part.kv_cache_available_low_bytes, 2), gib(part.kv_cache_available_high_bytes, 2)
     yield f"  KV cache lies between {low} and {high} in 9 starts of 10"

@@ -87,6 +87,7 @@ _ASCII = {
     "▄": "-",
     "▅": "=",
     "▆": "=",
+    "└": "+",
     "▇": "#",
 }
 _CONSOLE = {
@@ -195,6 +196,11 @@ def rounded(value: float) -> float:
 def span(low: float, high: float) -> str:
     """A forecast's range: `210–390`."""
     return f"{milliseconds(rounded(low))}–{milliseconds(rounded(high))}"
+
+
+def short_span(low: float, high: float) -> str:
+    """The same in at most eleven characters: `790–1.2k`."""
+    return f"{short_count(rounded(low))}–{short_count(rounded(high))}"
 
 
 def params(value: float) -> str:

@@ -23,6 +23,9 @@ VERDICTS: Mapping[Verdict, tuple[str, str]] = MappingProxyType(
 )
 """Sign and word of each verdict."""
 
+SATURATED = "saturated"
+"""Said in place of every speed where more is asked for than the machine serves: the queue grows."""
+
 STARTERS = (
     ("serve.sh", "./serve.sh"),
     ("docker-compose.yaml", "docker compose up"),
@@ -75,6 +78,23 @@ def shortage_words(plan: Plan) -> str:
     return f"short {shown} GiB" if shown != "0.0" else ""
 
 
+def neighbours_word(basis: str) -> str:
+    """Whether runs like this one were measured: `yes`, `in part`, `none`; from a forecast's `basis`."""
+    if basis.startswith("no "):
+        return "none"
+    return "in part" if "other" in basis else "yes"
+
+
+def plan_reasons(plan: Plan) -> list[tuple[str, str]]:
+    """Every explained value of a plan, as `tensor_parallel_size 4`, and why it is that."""
+    found = []
+    for name, why in plan.config.explanations.items():
+        value = getattr(plan.config, name, None)
+        shown = "vLLM's own default" if value is None else f"{value:,}" if type(value) is int else str(value)
+        found.append((printable(f"{name} {shown}", 120), printable(why, 600)))
+    return found
+
+
 def plan_lines(plan: Plan) -> list[str]:
     """The feasibility panel in lines to be read from top to bottom."""
     report, memory = plan.feasibility, plan.feasibility.per_gpu
@@ -99,7 +119,9 @@ def plan_lines(plan: Plan) -> list[str]:
         f"  longest possible {count(cache.estimated_max_model_len)}",
     ]
     speed = plan.performance
-    if speed is not None:
+    if speed is not None and speed.saturated:
+        lines.append("  saturated: the workload asks for more than this machine serves")
+    elif speed is not None:
         lines.append(
             f"  first token {span(speed.ttft_ms.low, speed.ttft_ms.high)} ms, "
             f"each token {span(speed.tpot_ms.low, speed.tpot_ms.high)} ms, "

@@ -5,7 +5,7 @@ Its arithmetic is only shaped like vLLM's; every figure on a screenshot of it is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,7 +154,14 @@ class FakeEngine:
         self.plans += 1
         return _plan(request, metadata, gpus)
 
-    def plan_with_fixes(self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]) -> Plan:
+    def plan_with_fixes(
+        self,
+        request: PlanRequest,
+        metadata: ModelMetadata,
+        gpus: Sequence[GPUInfo],
+        between: Callable[[], None] = lambda: None,
+    ) -> Plan:
+        between()
         plan = _plan(request, metadata, gpus)
         fixes: list[Fix] = []
         if plan.feasibility.verdict != "fits":

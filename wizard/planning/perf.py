@@ -186,8 +186,8 @@ def _assumptions(
     if served.saturated:
         waiting = workload.concurrency - served.running * launch.dp * launch.pp
         notes.append(
-            f"Saturated: about {max(1, round(waiting)):,} of {workload.concurrency:,} requests wait in the queue, "
-            "which the time to first token includes."
+            f"Saturated: about {max(1, round(waiting)):,} of {workload.concurrency:,} requests wait in the queue; "
+            "the rest is served at capacity."
         )
     if launch.num_speculative_tokens:
         notes.append(f"{ACCEPTANCE:.0%} of speculative tokens are accepted.")

@@ -88,9 +88,13 @@ def _memory(feasibility: FeasibilityReport) -> Iterator[str]:
 
 
 def _performance(performance: PerfEstimate) -> Iterator[str]:
-    yield f"Expected speed (8 of 10 measured runs lie inside; {printable(performance.basis)})"
     if performance.saturated:
-        yield "  saturated: the workload asks for more than this machine serves"
+        yield f"Expected speed: saturated ({printable(performance.basis)})"
+        for note in performance.assumptions:
+            if note.startswith("Saturated"):
+                yield f"  {printable(note)}"
+        return
+    yield f"Expected speed (about 8 of 10 measured runs lie inside; {printable(performance.basis)})"
     yield f"  time to first token  {span(performance.ttft_ms.low, performance.ttft_ms.high)} ms"
     yield f"  time per token       {span(performance.tpot_ms.low, performance.tpot_ms.high)} ms"
     rate = performance.output_tokens_per_s

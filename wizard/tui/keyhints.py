@@ -34,4 +34,8 @@ def common_keys(of_step: Sequence[KeyHint], step: str, view: View) -> Sequence[K
         keys.append(("Esc", "back"))
     if view.plan is not None and view.plan.fixes:
         keys.append(("f", "fixes"))
+    if view.plan is not None and step != "model":  # where letters go into the search
+        keys.append(("w", "why"))
+        if step != "policy":
+            keys.append(("p", "plans"))
     return [*keys, ("u", "undo"), ("?", "help"), ("^p", "more"), ("^q", "quit")]

@@ -18,7 +18,7 @@ from wizard.tui.outlook import (
     memory_parts,
 )
 from wizard.tui.widgets.painted import Painted
-from wizard.wording import layout_words, shortage_words
+from wizard.wording import SATURATED, layout_words, neighbours_word, shortage_words
 
 MOST_FIXES = 9
 
@@ -166,17 +166,16 @@ class VerdictPane(Painted, can_focus=False):
         speed = plan.performance
         if speed is None:
             return [BLANK, line(("speed: not known for this GPU", "quiet"))]
-        rows = [BLANK]
+        rows = [line((fit(f"measured neighbours: {neighbours_word(speed.basis)}", width), "quiet"))]
+        if self.size.height > 22:
+            rows.insert(0, BLANK)
         for name, estimate, unit in (
             ("first token", speed.ttft_ms, "ms"),
             ("each token", speed.tpot_ms, "ms"),
             ("output", speed.output_tokens_per_s, "tok/s"),
         ):
-            rows.append(
-                spread(
-                    line(name), line(span(estimate.low, estimate.high), (f" {unit}".ljust(6), "quiet")), width
-                )
-            )
+            figure = line(span(estimate.low, estimate.high), (f" {unit}".ljust(6), "quiet"))
+            rows.append(spread(line(name), line((SATURATED, "tight")) if speed.saturated else figure, width))
         return rows
 
     def _refusal(self, plan: Plan, width: int, room: int) -> list[Line]:
@@ -251,7 +250,8 @@ class VerdictStrip(Painted):
         cache = report.kv_cache
         second = f"{count(cache.tokens)} tokens in the cache"
         second += f" · {cache.max_concurrency:.1f}× {count(report.max_model_len)}"
-        if plan.performance is not None:
-            rate = plan.performance.output_tokens_per_s
-            second += f" · {span(rate.low, rate.high)} tok/s"
+        speed = plan.performance
+        if speed is not None:
+            rate = speed.output_tokens_per_s
+            second += f" · {SATURATED if speed.saturated else span(rate.low, rate.high) + ' tok/s'}"
         return [first, line(" ", fit(second, inner))]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from wizard.schemas.inputs import HardwareInput, Interconnect, PlanRequest
-from wizard.schemas.outputs import GPUInfo, VLLMConfig
+from wizard.schemas.outputs import GIB, GPUInfo, VLLMConfig
 
 Changes = tuple[tuple[str, Any], ...]
 
@@ -47,6 +48,9 @@ def changed_gpus(
     chosen = list(gpus)
     if name := values.get("hardware.gpu"):
         chosen = [machine for machine in machines if machine.name == name][:1] or chosen
+    used = values.get("hardware.used_gib")
+    if used is not None:
+        chosen = [replace(gpu, memory_used_bytes=int(used * GIB), processes=()) for gpu in chosen]
     count = values.get("hardware.gpus") or len(chosen)
     return [*chosen, *[chosen[-1]] * (count - len(chosen))][:count]
 

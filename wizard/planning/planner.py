@@ -17,7 +17,7 @@ from wizard.planning.memory import decisive_gpu, evaluate, refused_report
 from wizard.planning.perf import estimate_performance
 from wizard.planning.recommend import choose
 from wizard.planning.search import alternatives, nothing
-from wizard.planning.situation import nvlink_present, situation
+from wizard.planning.situation import Situation, nvlink_present, situation
 from wizard.schemas.inputs import (
     HardwareInput,
     Interconnect,
@@ -86,7 +86,11 @@ def plan(
         feasibility=choice.report,
         performance=choice.performance,
         replicas=choice.layout.replicas,
-        warnings=(*_warnings(metadata, gpus, chosen), *_slo_warnings(of.request, choice.performance)),
+        warnings=(
+            *_warnings(metadata, gpus, chosen),
+            *_length_warnings(of, choice.report),
+            *_slo_warnings(of.request, choice.performance),
+        ),
     )
     if surroundings is None:
         return result
@@ -244,6 +248,16 @@ def _warnings(metadata: ModelMetadata, gpus: Sequence[GPUInfo], version: str) ->
             "The model brings its own Python code: vLLM runs it only with --trust-remote-code; read it first."
         )
     return tuple(warnings)
+
+
+def _length_warnings(of: Situation, report: FeasibilityReport) -> tuple[str, ...]:
+    """Requests that no machine serves, where the verdict is about memory and doesn't say so."""
+    if report.verdict != "wont_start" or of.whole_length <= of.longest:
+        return ()
+    return (
+        f"Requests of {of.whole_length:,} tokens are longer than the model's {of.longest:,}: vLLM refuses each, "
+        "whatever the machine; shorten the prompt or the output.",
+    )
 
 
 def _slo_warnings(request: PlanRequest, speed: PerfEstimate | None) -> tuple[str, ...]:

@@ -53,11 +53,14 @@ def _lines(plan: Plan) -> Iterator[str]:
         "max_num_seqs",
         "max_num_batched_tokens",
         "enforce_eager",
+        "enable_prefix_caching",
+        "enable_expert_parallel",
     ):
         value = getattr(config, field)
         why = config.explanations.get(field, "")
-        if value is not None and (why or value not in (1, False, "auto")):
-            yield f"  {field:<24} {printable(str(value)):<12} {printable(why)}"
+        if why or (value is not None and value not in (1, False, "auto")):
+            shown = "default" if value is None else str(value)
+            yield f"  {field:<24} {printable(shown):<12} {printable(why)}"
     if plan.fixes:
         yield ""
         yield "Fixes"

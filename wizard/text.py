@@ -203,6 +203,12 @@ def short_span(low: float, high: float) -> str:
     return f"{short_count(rounded(low))}–{short_count(rounded(high))}"
 
 
+def dollars(low: float, high: float) -> str:
+    """A range of prices: `$0.12–0.19`, `$15–23`."""
+    digits = 2 if high < 10 else 0
+    return f"${low:,.{digits}f}–{high:,.{digits}f}"
+
+
 def params(value: float) -> str:
     """Parameters in billions: `30.5B`, `0.5B`, `1.04T`."""
     if value >= 1e12:

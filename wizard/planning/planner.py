@@ -231,6 +231,7 @@ def _performance(
         version=version,
         interconnect=Interconnect.NVLINK if nvlink_present(request, gpus) else Interconnect.PCIE,
         nodes=request.hardware.nodes,
+        cost=request.hardware.price_per_hour is not None,
     )
 
 

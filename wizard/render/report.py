@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wizard.schemas.outputs import FeasibilityReport, PerfEstimate, Plan
-from wizard.text import count, gib, params, plural, printable, span
+from wizard.text import count, dollars, gib, params, plural, printable, span
 
 VERDICT_WORDS = {"fits": "FITS", "tight": "TIGHT", "wont_start": "WON'T START"}
 
@@ -102,3 +102,9 @@ def _performance(performance: PerfEstimate) -> Iterator[str]:
     yield f"  time per token       {span(performance.tpot_ms.low, performance.tpot_ms.high)} ms"
     rate = performance.output_tokens_per_s
     yield f"  output               {span(rate.low, rate.high)} tokens/s"
+    cost, energy = performance.usd_per_million_output_tokens, performance.output_tokens_per_s_per_watt
+    if cost is not None:
+        yield f"  cost                 {dollars(cost.low, cost.high)} per million output tokens"
+    if energy is not None:
+        yield f"  energy               {energy.low:.2f}–{energy.high:.2f} tokens/s per watt"
+    yield from (f"  {printable(note)}" for note in performance.assumptions if note.startswith("Cost:"))

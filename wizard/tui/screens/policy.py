@@ -23,7 +23,7 @@ from wizard.tui.widgets.scatter import LEAST_ROWS, Scatter
 from wizard.tui.widgets.slider import Slider
 from wizard.tui.widgets.switch import TickField
 
-ANSWER_ROWS = 12
+ANSWER_ROWS = 13
 REASON_ROWS = 3
 
 
@@ -105,6 +105,9 @@ the upper left corner is the best place to be."""
             yield RowTitle("")
             yield TickField(question("model.trust_remote_code"))
             yield TickField(question("policy.enforce_eager"))
+        with AllowRow():
+            yield RowTitle("Show")
+            yield TickField(question("policy.cost"))
         yield ChoiceField(question("policy.vllm_version"))
 
     def show_view(self, view: View) -> None:

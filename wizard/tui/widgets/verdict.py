@@ -8,7 +8,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from wizard.schemas.outputs import Plan
-from wizard.text import count, gib, printable, span
+from wizard.text import count, dollars, gib, printable, span
 from wizard.tui.lines import BLANK, Line, Span, fit, line, spread, wrap
 from wizard.tui.outlook import (
     SIGNS,
@@ -176,6 +176,9 @@ class VerdictPane(Painted, can_focus=False):
         ):
             figure = line(span(estimate.low, estimate.high), (f" {unit}".ljust(6), "quiet"))
             rows.append(spread(line(name), line((SATURATED, "tight")) if speed.saturated else figure, width))
+        cost = speed.usd_per_million_output_tokens
+        if cost is not None and not speed.saturated:
+            rows.append(spread(line("a million tokens"), line((dollars(cost.low, cost.high), "")), width))
         return rows
 
     def _refusal(self, plan: Plan, width: int, room: int) -> list[Line]:

@@ -7,7 +7,7 @@ says so and belongs in a worker.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -30,6 +30,10 @@ Progress: TypeAlias = Traffic
 
 GivenUpError: TypeAlias = CancelledError
 """The user turned to something else; there is nothing to show."""
+
+
+def nothing() -> None:
+    """What is done between two plans of a search that nobody ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +109,14 @@ class Engine(Protocol):
         """Config, verdict and forecast, without fixes and alternatives. Pure, about a millisecond."""
         ...
 
-    def plan_with_fixes(self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]) -> Plan:
-        """The same plan with fixes and alternatives searched. Slow."""
+    def plan_with_fixes(
+        self,
+        request: PlanRequest,
+        metadata: ModelMetadata,
+        gpus: Sequence[GPUInfo],
+        between: Callable[[], None] = nothing,
+    ) -> Plan:
+        """The same plan with fixes and alternatives searched. Slow; `between` may end it by raising GivenUpError."""
         ...
 
     def reach(
@@ -246,7 +256,13 @@ class Planner:
 
         return plan(request, self._metadata(request, metadata), gpus, version=self.version(request))
 
-    def plan_with_fixes(self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]) -> Plan:
+    def plan_with_fixes(
+        self,
+        request: PlanRequest,
+        metadata: ModelMetadata,
+        gpus: Sequence[GPUInfo],
+        between: Callable[[], None] = nothing,
+    ) -> Plan:
         from wizard.hardware.resolve import machines
         from wizard.models.load import load_siblings
         from wizard.planning.planner import Surroundings, plan
@@ -254,7 +270,7 @@ class Planner:
         siblings = self._siblings.get(metadata.model)
         if siblings is None:
             siblings = load_siblings(metadata)
-        surroundings = Surroundings(siblings=siblings, machines=machines())
+        surroundings = Surroundings(siblings=siblings, machines=machines(), between=between)
         facts = self._metadata(request, metadata)
         return plan(request, facts, gpus, version=self.version(request), surroundings=surroundings)
 

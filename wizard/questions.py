@@ -14,7 +14,7 @@ from wizard.dataclass import dataclass
 
 Kind = Literal["search", "text", "slider", "number", "choice", "switch"]
 Step = Literal["model", "hardware", "workload", "policy", "export"]
-Unit = Literal["", "tokens", "requests", "GPUs", "nodes", "GiB", "ms", "%", "share", "B"]
+Unit = Literal["", "tokens", "requests", "GPUs", "nodes", "GiB", "ms", "%", "share", "B", "$/h"]
 Value = str | int | float | bool | None
 
 STEPS: tuple[tuple[Step, str], ...] = (
@@ -444,6 +444,29 @@ QUESTIONS: tuple[Question, ...] = (
         kind="switch",
         option="--enforce-eager",
         default=False,
+    ),
+    Question(
+        key="policy.cost",
+        step="policy",
+        title="cost",
+        help="Shows dollars per million tokens, and tokens per second and watt, by the list prices known here",
+        kind="switch",
+        option="--cost",
+        default=False,
+    ),
+    Question(
+        key="hardware.price_per_hour",
+        step="policy",
+        title="Price",
+        help="Dollars that one GPU costs an hour, in place of the list price; shows the cost per token",
+        kind="number",
+        option="--price-per-hour",
+        default=None,
+        unit="$/h",
+        none="list price",
+        low=0,
+        high=1e6,
+        only_option=True,
     ),
     Question(
         key="policy.vllm_version",

@@ -22,6 +22,9 @@ VERDICTS: Mapping[Verdict, tuple[str, str]] = MappingProxyType(
 )
 """Sign and word of each verdict."""
 
+SATURATED = "saturated"
+"""Said in place of every speed where more is asked for than the machine serves: the queue grows."""
+
 
 def first_request() -> PlanRequest:
     """What a first run starts from."""
@@ -69,6 +72,23 @@ def refusal_words(report: FeasibilityReport) -> str:
     return "vLLM would stop with" if report.quoted else "vLLM would refuse the flags"
 
 
+def neighbours_word(basis: str) -> str:
+    """Whether runs like this one were measured: `yes`, `in part`, `none`; from a forecast's `basis`."""
+    if basis.startswith("no "):
+        return "none"
+    return "in part" if "other" in basis else "yes"
+
+
+def plan_reasons(plan: Plan) -> list[tuple[str, str]]:
+    """Every explained value of a plan, as `tensor_parallel_size 4`, and why it is that."""
+    found = []
+    for name, why in plan.config.explanations.items():
+        value = getattr(plan.config, name, None)
+        shown = "vLLM's own default" if value is None else f"{value:,}" if type(value) is int else str(value)
+        found.append((printable(f"{name} {shown}", 120), printable(why, 600)))
+    return found
+
+
 def plan_lines(plan: Plan) -> list[str]:
     """The feasibility panel in lines to be read from top to bottom."""
     report, memory = plan.feasibility, plan.feasibility.per_gpu
@@ -104,7 +124,9 @@ def plan_lines(plan: Plan) -> list[str]:
         ]
     )
     speed = plan.performance
-    if speed is not None:
+    if speed is not None and speed.saturated:
+        lines.append("  saturated: the workload asks for more than this machine serves")
+    elif speed is not None:
         lines.append(
             f"  first token {' '.join(time_span(speed.ttft_ms.low, speed.ttft_ms.high))}, "
             f"each token {' '.join(time_span(speed.tpot_ms.low, speed.tpot_ms.high))}, "

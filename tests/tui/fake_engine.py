@@ -6,7 +6,7 @@ Its arithmetic is only shaped like vLLM's; every figure on a screenshot of it is
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,7 +177,14 @@ class FakeEngine:
         plan = _plan(request, metadata, gpus)
         return replace(plan, model=replace(plan.model, notes=self.notes))
 
-    def plan_with_fixes(self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]) -> Plan:
+    def plan_with_fixes(
+        self,
+        request: PlanRequest,
+        metadata: ModelMetadata,
+        gpus: Sequence[GPUInfo],
+        between: Callable[[], None] = lambda: None,
+    ) -> Plan:
+        between()
         plan = self.plan(request, metadata, gpus)
         fixes: list[Fix] = []
         if plan.feasibility.verdict != "fits":

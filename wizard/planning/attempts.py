@@ -214,6 +214,11 @@ def base_config(of: Situation, layout: Layout) -> VLLMConfig:
     workload = of.workload(layout)
     concurrency = -(-workload.concurrency // layout.data_parallel_size)
     seqs, why_seqs = _recommend_max_num_seqs(concurrency, workload.batching_mode)
+    if layout.copies > 1:
+        whole = of.request.workload.concurrency
+        why_seqs = f"For each of {layout.copies} engines, which share {whole:,}: {why_seqs}".replace(
+            ", as you asked", ""
+        )
     if policy.max_num_seqs is not None:
         seqs, why_seqs = policy.max_num_seqs, f"You chose {policy.max_num_seqs:,}."
     tokens, why_tokens = _recommend_max_batched_tokens(

@@ -13,6 +13,7 @@ from wizard.planning.options import (
     COST_SETTING,
     COST_SPEED,
     Option,
+    freed_options,
     refusal_options,
 )
 from wizard.planning.values import LEAST_UTILIZATION
@@ -28,6 +29,7 @@ def command_options(
     hardware: HardwareInput,
 ) -> Iterator[Option]:
     """Changes to the flags of a typed command."""
+    yield from freed_options(gpus)
     yield from refusal_options(launch, as_flags=True)
     yield from _command_settings(report, launch.gpu)
     yield from _command_context(report, launch.metadata.context(launch.rules.number).length)

@@ -119,6 +119,7 @@ def _planned(
             *_warnings(metadata, gpus, chosen),
             *weight_warnings(choice.report, launch),
             *_taken_of_mixed(gpus, choice.config, choice.layout.replicas),
+            *_length_warnings(of, choice.report),
             *_slo_warnings(of.request, choice.performance),
         ),
         resolved=resolved(launch, choice.report),
@@ -349,6 +350,7 @@ def _performance(
         version=version,
         interconnect=Interconnect.NVLINK if nvlink_present(request, gpus) else Interconnect.PCIE,
         nodes=request.hardware.nodes,
+        cost=request.hardware.price_per_hour is not None,
     )
 
 
@@ -422,6 +424,16 @@ def _taken_of_mixed(gpus: Sequence[GPUInfo], config: VLLMConfig, replicas: int) 
 def _tells_gated(warning: str) -> bool:
     """Whether the hub has said so already, with the page to go to."""
     return "is gated" in warning
+
+
+def _length_warnings(of: Situation, report: FeasibilityReport) -> tuple[str, ...]:
+    """Requests that no machine serves, where the verdict is about memory and doesn't say so."""
+    if report.verdict != "wont_start" or of.whole_length <= of.longest:
+        return ()
+    return (
+        f"Requests of {of.whole_length:,} tokens are longer than the model's {of.longest:,}: vLLM refuses each, "
+        "whatever the machine; shorten the prompt or the output.",
+    )
 
 
 def _slo_warnings(request: PlanRequest, speed: PerfEstimate | None) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from wizard.planning.options import (
     COST_SETTING,
     COST_SPEED,
     Option,
+    freed_options,
     refusal_options,
 )
 from wizard.planning.situation import Situation
@@ -30,6 +31,7 @@ def request_options(
 
     `engines`: caches that requests are spread over. What no answer forbids is left out: planning has tried it.
     """
+    yield from freed_options(of.gpus)
     yield from (each for each in refusal_options(of.launch(config)) if not each.settings & RELEASED)
     yield from _released(of)
     yield from _typed_flags(of)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from wizard.schemas.outputs import FeasibilityReport, PerfEstimate, Plan, VLLMConfig
-from wizard.text import count, gib, params, plural, printable, span, time_span
+from wizard.text import count, dollars, gib, params, plural, printable, span, time_span
 from wizard.wording import refusal_words
 
 WIDTH = 110
@@ -74,14 +74,17 @@ def _settings(config: VLLMConfig) -> Iterator[str]:
             "max_num_seqs",
             "max_num_batched_tokens",
             "enforce_eager",
+            "enable_prefix_caching",
+            "enable_expert_parallel",
         )
     ]
-    told = [each for each in rows if each[1] is not None and (each[2] or each[1] not in (1, False, "auto"))]
+    told = [each for each in rows if each[2] or each[1] not in (None, 1, False, "auto")]
     if told:
         yield ""
         yield "Settings"
     for field, value, why in told:
-        yield f"  {field:<24} {printable(str(value)):<12} {printable(why)}"
+        shown = "default" if value is None else str(value)
+        yield f"  {field:<24} {printable(shown):<12} {printable(why)}"
 
 
 def _wrapped(text: str, head: str) -> Iterator[str]:
@@ -157,10 +160,20 @@ def _short(feasibility: FeasibilityReport) -> Iterator[str]:
 
 
 def _performance(performance: PerfEstimate) -> Iterator[str]:
-    yield f"Expected speed (8 of 10 measured runs lie inside; {printable(performance.basis)})"
     if performance.saturated:
-        yield "  saturated: the workload asks for more than this machine serves"
+        yield f"Expected speed: saturated ({printable(performance.basis)})"
+        for note in performance.assumptions:
+            if note.startswith("Saturated"):
+                yield f"  {printable(note)}"
+        return
+    yield f"Expected speed (about 8 of 10 measured runs lie inside; {printable(performance.basis)})"
     yield f"  time to first token  {' '.join(time_span(performance.ttft_ms.low, performance.ttft_ms.high))}"
     yield f"  time per token       {' '.join(time_span(performance.tpot_ms.low, performance.tpot_ms.high))}"
     rate = performance.output_tokens_per_s
     yield f"  output               {span(rate.low, rate.high)} tokens/s"
+    cost, energy = performance.usd_per_million_output_tokens, performance.output_tokens_per_s_per_watt
+    if cost is not None:
+        yield f"  cost                 {dollars(cost.low, cost.high)} per million output tokens"
+    if energy is not None:
+        yield f"  energy               {energy.low:.2f}–{energy.high:.2f} tokens/s per watt"
+    yield from (f"  {printable(note)}" for note in performance.assumptions if note.startswith("Cost:"))

@@ -168,6 +168,8 @@ class PolicyInput(Checked):
     allow_fp8_kv: bool = True
     max_ttft_ms: Annotated[float, Bounds(gt=0, le=1e8)] | None = None
     max_tpot_ms: Annotated[float, Bounds(gt=0, le=1e8)] | None = None
+    cost: bool = False
+    """Forecast dollars and watts per token; a price of one's own asks for that too."""
     vllm_version: Annotated[str, Text(pattern=r"^\d+\.\d+(\.\d+)?$")] | None = None
     """The version to plan for; `None`: the installed one, else the newest known."""
     enforce_eager: bool = False

@@ -14,7 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 
 SEARCH_AFTER_S = 0.15
 """Quiet seconds before fixes and alternatives are searched: longer than a key repeats."""
+
+BREATH_S = 0.001
+"""Seconds for which a search sleeps after each plan: long enough for a waiting key to get the interpreter."""
 
 CYCLES_PER_KEY = 24
 """Turns of the event loop in which a key reaches its widget, bubbles up and takes effect: two for each level."""
@@ -326,11 +329,17 @@ class WizardApp(App[int], inherit_bindings=False):
             self.work(
                 "search",
                 lambda: (
-                    self.engine.plan_with_fixes(request, metadata, gpus),
+                    self.engine.plan_with_fixes(request, metadata, gpus, lambda: self._still_wanted(request)),
                     self.engine.reach(request, metadata, gpus),
                 ),
                 lambda found: Searched(request, found[0], tuple(found[1])),
             )
+
+    def _still_wanted(self, request: PlanRequest) -> None:
+        """Called in the worker, between two plans of its search: lets keys through, and ends it once it is stale."""
+        sleep(BREATH_S)
+        if request is not self.request:
+            raise GivenUpError
 
     # -- workers and what they tell
 
@@ -499,6 +508,30 @@ class WizardApp(App[int], inherit_bindings=False):
             fix = plan.fixes[index]
             self.choose_all(fix.changes, fix.title)
             self.call_after_refresh(self.notice, printable(f"Applied: {fix.title}. u undoes it.", 160))
+
+    async def action_plans(self) -> None:
+        """To the plans that differ in kind, from any screen."""
+        from wizard.tui.screens.policy import PolicyStep
+
+        if len(self.screen_stack) > 1:
+            return
+        if not isinstance(self.frame.step, PolicyStep):
+            await self.go("policy")
+        if isinstance(self.frame.step, PolicyStep):
+            self.frame.step.open_plans()
+
+    def leave_plans(self) -> None:
+        """Back to the answers of that screen."""
+        if self.frame.step is not None:
+            self.frame.step.press("back")
+
+    async def action_why(self) -> None:
+        """Why every value of the plan is what it is."""
+        from wizard.tui.screens.dialogs import WhyDialog
+
+        plan = self.view.plan
+        if plan is not None and len(self.screen_stack) == 1:
+            await self.push_screen(WhyDialog(plan))
 
     async def action_guide(self) -> None:
         from wizard.tui.screens.dialogs import GuideDialog

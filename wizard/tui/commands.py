@@ -8,6 +8,8 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     *((f"app.go('{name}')", f"Go to {number} {title}") for number, (name, title) in enumerate(STEPS, 1)),
     ("app.write", "Write the files (^s)"),
     ("app.fixes", "Show the fixes (f)"),
+    ("app.plans", "Show the other plans (p)"),
+    ("app.why", "Why each value is what it is (w)"),
     ("app.undo", "Undo (u)"),
     ("app.redo", "Redo (U)"),
     ("app.search", "Search models (/)"),

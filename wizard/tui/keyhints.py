@@ -49,5 +49,9 @@ def common_keys(
         keys.append(("Esc", "back"))
     if view.plan is not None and view.plan.fixes:
         keys.append(("^f" if typing else "f", "fixes"))
+    if view.plan is not None and not typing:
+        keys.append(("w", "why"))
+        if step != "policy":
+            keys.append(("p", "plans"))
     undo, guide = ("^_", "F1") if typing else ("u", "?")
     return [*keys, (undo, "undo"), (guide, "help"), ("^p", "more"), ("^q", "quit")]

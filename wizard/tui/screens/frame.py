@@ -55,6 +55,8 @@ class WizardScreen(Screen[None]):
         Binding("u", "app.undo", "Undo", show=False),
         Binding("U,shift+u", "app.redo", "Redo", show=False),
         Binding("f", "app.fixes", "Fixes", show=False),
+        Binding("p", "app.plans", "Other plans", show=False),
+        Binding("w", "app.why", "Why", show=False),
         Binding("question_mark", "app.guide", "Help", show=False),
         Binding("slash", "app.search", "Search", show=False),
         Binding("y", "app.copy", "Copy", show=False),
@@ -160,6 +162,7 @@ class WizardScreen(Screen[None]):
         width, height = self.app.size
         small = width < SMALLEST[0] or height < SMALLEST[1]
         beside = width >= PANE_FROM and (self.step_name != "export" or width >= WIDE)
+        beside = beside and not (self.step is not None and self.step.wants_room(width))
         pane, strip = self.query_one(VerdictPane), self.query_one(VerdictStrip)
         pane.display, strip.display = beside, not beside
         pane.styles.width = 32 if width < 100 else 38 if width < 140 else 46

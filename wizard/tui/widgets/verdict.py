@@ -101,6 +101,8 @@ class VerdictPane(Painted, can_focus=False):
         top = self._head(plan, width)
         room = self.size.height - len(top)
         fixes = self._fixes(plan, width)
+        if self.has_focus and room <= len(fixes):  # whoever chooses sees all there is to choose from
+            return [*top[: max(self.size.height - len(fixes), 1)], *fixes]
         if plan.feasibility.verdict == "wont_start":
             return [*top, *self._refusal(plan, width, room - len(fixes)), *fixes][: self.size.height]
         facts = self._cache(plan, width)
@@ -108,7 +110,7 @@ class VerdictPane(Painted, can_focus=False):
         left = room - len(facts) - len(speed)
         if plan.feasibility.verdict == "tight":
             if left < len(fixes):
-                facts = facts[:3]
+                facts, speed = facts[:3], [] if self.has_focus else speed
                 left = room - len(facts) - len(speed)
             fixes = fixes[: max(left, 0)]
             return [*top, *facts, *speed, *fixes]
@@ -205,7 +207,7 @@ class VerdictPane(Painted, can_focus=False):
             title = fit(printable(fix.title, 120), width - 4)
             rows.append(
                 line(
-                    (f"{number + 1} ", "here" if here else "quiet"),
+                    (f"{number + 1}{'▸' if here else ' '}", "here" if here else "quiet"),
                     (sign + " ", role),
                     (title, "strong" if here else ""),
                 )
@@ -213,7 +215,7 @@ class VerdictPane(Painted, can_focus=False):
             if tall:
                 rows.append(line(("    " + fit(printable(fix.effect, 120), width - 4), "quiet")))
         shown = self.size.height - 17 if not tall else len(rows)
-        return rows[: max(4, shown)]
+        return rows if self.has_focus else rows[: max(4, shown)]
 
 
 class VerdictStrip(Painted):

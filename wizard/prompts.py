@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wizard.answers import AnswerError, parse, shown
 from wizard.asking import Asker, LeaveError, LineAsker, Option, QuestionaryAsker
@@ -28,11 +28,12 @@ from wizard.wording import (
     suggested_directory,
 )
 
-if TYPE_CHECKING:
-    pass
-
 INTERRUPTED = 130
 """Exit status after Ctrl+C, as shells count it."""
+
+
+MOST_LISTED = 20
+"""Models of one search: what a person reads, or listens to."""
 
 
 class PlainWizard:
@@ -192,12 +193,17 @@ class PlainWizard:
             rows += [row for row in self.engine.search_hub(text) if row.id not in {each.id for each in rows}]
         except WizardError as error:
             self.asker.say(printable(error))
-        rows = [row for row in rows if not row.id.endswith("/")][:20]
-        if text and text not in {row.id for row in rows} and ("/" in text or not rows):
-            rows.append(ModelRow(text, "hub"))
+        every = [row for row in rows if not row.id.endswith("/")]
+        rows = every[:MOST_LISTED]
+        if not rows:
+            self.asker.say("No model of that name. Type fewer words, a whole organisation/name, or a path.")
+            return
         options = [(row.id, self._model_words(row)) for row in rows]
         options.append(("", f"Keep {printable(self.draft.request.model.model, 120)}"))
-        name = self.asker.choose(f"{len(rows)} found", options, options[0][0])
+        found = f"{len(every)} found"
+        if len(every) > MOST_LISTED:
+            found = f"The first {MOST_LISTED} of {len(every)} found; another word narrows it"
+        name = self.asker.choose(found, options, options[0][0])
         if name:
             self.draft.change((("model.model", name), ("model.revision", None)), f"model {name}")
 

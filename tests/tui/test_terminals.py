@@ -11,6 +11,7 @@ from tests.tui.screen import UNICODE, lines, opened, settled, text
 from wizard.schemas.inputs import ModelInput, PlanRequest
 from wizard.tui import theme
 from wizard.tui.widgets.entry import SearchBox
+from wizard.tui.widgets.rows import RowList
 
 STEPS = "12345"
 
@@ -101,6 +102,30 @@ async def test_an_ascii_locale_gets_ascii_alone(number: str) -> None:
         assert text(app).isascii()
 
 
+async def test_arrows_are_not_mistaken_for_control_keys_in_ascii() -> None:
+    async with opened(environment={"LC_ALL": "C", "TERM": "xterm"}) as (app, pilot):
+        assert "up/dn choose" in lines(app)[-1]
+        assert "^v" not in lines(app)[-1]
+        await pilot.press("tab", "shift+tab")
+        hint = " ".join(line[:47].strip() for line in lines(app)[-3:-1])
+        assert "this disk - vllm serve MODEL" in hint
+        await pilot.press("f1")
+        assert "^v" not in text(app)
+
+
+@pytest.mark.parametrize("number", STEPS)
+@pytest.mark.parametrize("width", [60, 72, 80, 100])
+async def test_help_and_the_way_out_are_named_at_every_width(width: int, number: str) -> None:
+    async with opened(size=(width, 24), request=LARGE) as (app, pilot):
+        await pilot.press(number)
+        await settled(app, pilot)
+        bar = lines(app)[-1]
+        assert "? help" in bar
+        assert "^q quit" in bar
+        assert ("Enter " in bar) == (number != "5")
+        assert ("^s write" in bar) == (number == "5")
+
+
 def colors_of(app: object) -> set[ColorType]:
     kinds: set[ColorType] = set()
     for strip in app.screen._compositor.render_strips():  # type: ignore[attr-defined]
@@ -143,6 +168,22 @@ async def test_a_sixteen_colour_terminal_gets_its_own_palette() -> None:
 )
 def test_the_theme_follows_the_terminal(environment: dict[str, str], expected: str) -> None:
     assert theme.theme_for(environment, plain=theme.is_colorless(environment["TERM"])) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [("theme", 3), ("dark", 1), ("night", 1), ("colors", 3), ("exit", 1), ("save", 1)],
+)
+async def test_commands_are_found_by_other_words_too(typed: str, found: int) -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("ctrl+p", *typed)
+        assert len(app.screen.query_one("#commands", RowList).rows) == found
+
+
+async def test_no_such_command_says_what_next() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("ctrl+p", *"nonsense", "enter")
+        assert "no such command; Backspace shows more, Esc closes" in text(app)
 
 
 async def test_themes_change_from_the_palette() -> None:

@@ -379,7 +379,7 @@ class PlainWizard:
         names = [path.name for path in written.files]
         self.asker.say(f"Written to {printable(written.directory, 300)}: {', '.join(names)}")
         for line in next_steps(written.directory, names):
-            self.asker.say(printable(line, 1000))
+            self.asker.quote(printable(line, 1000))  # to be copied as it is
         return True
 
     def _save(self) -> None:

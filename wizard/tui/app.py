@@ -221,19 +221,35 @@ class WizardApp(App[int], inherit_bindings=False):
             self.frame.show_view()
             return
         if changed != self.request:
-            self.history.record(self.request, what, key)
+            self._remember(what, key)
             self.request = changed
             self.keeper.save_later()
 
+    def _remember(self, what: str, key: str = "") -> None:
+        self.history.record(self.request, what, key, unticked=self.writing.unticked)
+
+    def tick(self, name: str) -> None:
+        """A file of the export is wanted, or no longer."""
+        self._remember(f"tick of {name}")
+        self.writing.unticked.symmetric_difference_update({name})
+        self.frame.show_view()
+        self.keeper.save_later()
+
     def action_undo(self) -> None:
-        self._go_in_history(self.history.undo(self.request), "Undone", "Nothing to undo.")
+        change = self.history.undo(self.request, unticked=self.writing.unticked)
+        self._go_in_history(change, "Undone", "Nothing to undo.")
 
     def action_redo(self) -> None:
-        self._go_in_history(self.history.redo(self.request), "Redone", "Nothing to redo.")
+        change = self.history.redo(self.request, unticked=self.writing.unticked)
+        self._go_in_history(change, "Redone", "Nothing to redo.")
 
     def _go_in_history(self, change: Change | None, done: str, nothing: str) -> None:
         if change is not None:
+            ticks_differ = self.writing.unticked != change.unticked
+            self.writing.unticked = set(change.unticked)
             self.request = change.request
+            if ticks_differ:
+                self.frame.show_view()
             self.keeper.save_later()
         self.notice(printable(f"{done}: {change.what}." if change else nothing, 160))
 
@@ -242,7 +258,7 @@ class WizardApp(App[int], inherit_bindings=False):
         if self.facts.machine is not None and not self.facts.machine.gpus:
             fresh = fresh.with_value("hardware.gpu", self.facts.default_card)
         if fresh != self.request:
-            self.history.record(self.request, "starting over")
+            self._remember("starting over")
             self.request = fresh
         self.call_later(self.go, STEP_NAMES[0])
 

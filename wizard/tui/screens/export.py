@@ -191,12 +191,10 @@ A plan that won't start is not written: apply a fix first (f)."""
 
     @on(RowList.Picked, "#files")
     def _picked(self, event: RowList.Picked) -> None:
-        self.wizard.writing.unticked.symmetric_difference_update({str(event.key)})
-        self.files.show([Row(name, partial(self._row, name)) for name in self.artifacts])
+        self.wizard.tick(str(event.key))
         self.wizard.notice(
             f"{plural(len(self.wizard.writing.ticked(self.artifacts)), 'file')} ticked; ^s writes them."
         )
-        self.wizard.keeper.save_later()
 
     @on(Input.Changed, "#export-directory")
     def _directory(self, event: Input.Changed) -> None:

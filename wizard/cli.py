@@ -556,16 +556,15 @@ def _wizard(options: argparse.Namespace) -> int:
     answers = _given(options)
     resume = partial(_resumed, answers)
     request = _starting(answers)
-    terminal = sys.stdin.isatty()
-    full_screen = (
-        terminal and sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
-    )
-    if not terminal:
+    if not sys.stdin.isatty():
         raise WizardError(
             "the wizard needs a terminal; without one use `plan --model M --gpu NAME` for the figures "
             "and `export --model M --gpu NAME -o DIR` for the files."
         )
     fresh = options.fresh or "model.model" in answers
+    from wizard.asking import moves_cursor
+
+    full_screen = sys.stderr.isatty() and moves_cursor(os.environ.get("TERM", ""))
     if options.plain or options.screen_reader or not full_screen:
         from wizard.prompts import run as run_prompts
 

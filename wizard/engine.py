@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from wizard.dataclass import dataclass, replace
-from wizard.models.found import FoundModel
+from wizard.errors import WizardError
+from wizard.models.found import FoundModel, is_whole_id
 from wizard.models.traffic import CancelledError, Traffic
 from wizard.schemas.inputs import HardwareInput, PlanRequest
 from wizard.schemas.outputs import GPUInfo, Plan, Verdict
@@ -74,7 +75,7 @@ class Engine(Protocol):
         ...
 
     def search_models(self, text: str) -> Sequence[ModelRow]:
-        """Models on this disk and in the catalogue whose name matches. Quick."""
+        """Models on this disk and in the catalogue whose name matches, and a whole id as typed. Quick."""
         ...
 
     def search_hub(self, text: str, progress: Progress | None = None) -> Sequence[ModelRow]:
@@ -184,7 +185,25 @@ class Planner:
 
         if text and (looks_like_path(text) or text[0] in "/~"):
             return _directories(text)
-        return search_local(text)
+        found = search_local(text)
+        if (
+            is_whole_id(text)
+            and all(text.lower() != row.id.lower() for row in found)
+            and self._may_have(text)
+        ):
+            found.append(ModelRow(text, "hub"))
+        return found
+
+    def _may_have(self, model: str) -> bool:
+        """Whether choosing a model that nothing here lists can lead anywhere: offline, if it was read before."""
+        if not self._forbidden:
+            return True
+        from wizard.models.load import read_before
+
+        try:
+            return read_before(model, stale=True) is not None
+        except WizardError:
+            return False
 
     def search_hub(self, text: str, progress: Progress | None = None) -> Sequence[ModelRow]:
         if self._forbidden:

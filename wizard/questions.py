@@ -59,6 +59,8 @@ class Question:
     high: float | None = None
     whole: bool = False
     aliases: tuple[str, ...] = ()
+    group: str = ""
+    """What stands before the title where questions share it: `Allow` quantised weights, remote code."""
     only_option: bool = False
     """Asked on the command line alone: an escape for rare cases, not worth a place on a screen."""
 
@@ -414,6 +416,7 @@ QUESTIONS: tuple[Question, ...] = (
         step="policy",
         title="quantised",
         help="May the plan choose quantised weights? · --quantization",
+        group="Allow",
         kind="switch",
         option="--allow-quantized",
         default=True,
@@ -423,6 +426,7 @@ QUESTIONS: tuple[Question, ...] = (
         step="policy",
         title="8-bit cache",
         help="May the plan choose an 8-bit cache? · --kv-cache-dtype fp8",
+        group="Allow",
         kind="switch",
         option="--allow-fp8-kv",
         default=True,
@@ -432,6 +436,7 @@ QUESTIONS: tuple[Question, ...] = (
         step="policy",
         title="remote code",
         help="May Python code of the model's repository run here? · --trust-remote-code",
+        group="Allow",
         kind="switch",
         option="--trust-remote-code",
         default=False,
@@ -441,6 +446,7 @@ QUESTIONS: tuple[Question, ...] = (
         step="policy",
         title="eager mode",
         help="Skips CUDA graphs: starts sooner, saves memory, decodes slower · --enforce-eager",
+        group="Allow",
         kind="switch",
         option="--enforce-eager",
         default=False,

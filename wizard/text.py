@@ -131,6 +131,14 @@ def drawable(text: str, charset: Charset) -> str:
     return replaced
 
 
+def spelled(text: str, charset: Charset) -> str:
+    """Sentences and key names for a terminal that can't draw their signs; unlike `drawable` it may lengthen.
+
+    `^v` would read as Ctrl+V beside `^p`.
+    """
+    return text.replace("↑↓", "up/dn").replace(" · ", " - ") if charset == "ascii" else text
+
+
 def charset(environment: Mapping[str, str]) -> Charset:
     """What the locale and TERM say that the terminal can draw.
 

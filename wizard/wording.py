@@ -58,6 +58,27 @@ def layout_words(plan: Plan) -> str:
     return " · ".join(parts)
 
 
+def planned_answer(plan: Plan, key: str) -> int | float | None:
+    """What the plan answers where a question was left to it; None where it decides nothing of the kind."""
+    config, memory = plan.config, plan.feasibility.per_gpu
+    match key:
+        case "model.max_model_len":
+            return plan.feasibility.max_model_len
+        case "hardware.gpus":
+            return len(plan.gpus)
+        case "policy.gpu_memory_utilization":
+            share = memory.requested_bytes / memory.total_bytes
+            return round(share, 2) if config.gpu_memory_utilization is None else config.gpu_memory_utilization
+        case (
+            "hardware.tensor_parallel_size"
+            | "hardware.pipeline_parallel_size"
+            | "hardware.data_parallel_size"
+        ):
+            size: int = getattr(config, key.split(".")[1])
+            return size
+    return None
+
+
 def shortage_words(plan: Plan) -> str:
     """`short 5.1 GiB`, where memory is what is missing."""
     lack = plan.feasibility.headroom_bytes

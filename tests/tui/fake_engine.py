@@ -14,6 +14,7 @@ from wizard.engine import ModelRow, Progress, Reach, Written, context_lengths
 from wizard.errors import HardwareError, ModelUnavailableError, WizardError
 from wizard.hardware.detect import Machine
 from wizard.hardware.preflight import Check
+from wizard.models.found import is_whole_id
 from wizard.models.metadata import ModelMetadata, metadata_from_config
 from wizard.schemas.inputs import HardwareInput, PlanRequest
 from wizard.schemas.outputs import (
@@ -129,6 +130,8 @@ class FakeEngine:
             for name, size in PARAMS_B.items()
             if all(word in name.lower() for word in words)
         ]
+        if is_whole_id(text) and text not in PARAMS_B:
+            found.append(ModelRow(text, "hub"))
         return [*found, *(each for each in self.extra if text.lower() in each.id.lower())]
 
     def search_hub(self, text: str, progress: Progress | None = None) -> Sequence[ModelRow]:

@@ -62,6 +62,24 @@ async def test_a_card_is_found_by_typing_and_counted_with_the_slider() -> None:
         assert "4 × GeForce RTX 4090" in text(app)
 
 
+async def test_no_such_card_says_what_next() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("2", "tab", *"zzz", "enter")
+        await settled(app, pilot)
+        assert "No GPU of that name." in text(app)
+
+
+async def test_the_list_follows_a_card_that_a_fix_or_an_undo_brings() -> None:
+    async with opened(size=(60, 16)) as (app, pilot):
+        await pilot.press("2")
+        app.choose("hardware.gpu", "B200 180GB")
+        await settled(app, pilot)
+        assert "● B200 180GB" in text(app)
+        await pilot.press("u")
+        await settled(app, pilot)
+        assert "● H100 SXM5 80GB" in text(app)
+
+
 async def test_memory_per_gpu_is_typed() -> None:
     async with opened() as (app, pilot):
         await pilot.press("2")

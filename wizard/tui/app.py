@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -36,6 +36,7 @@ from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
 from wizard.session import Found, Resume, SessionStore
 from wizard.text import charset, own_environment, printable
+from wizard.ticks import Ticks
 from wizard.tui import theme
 from wizard.tui.facts import Facts
 from wizard.tui.flow import QUESTION, Flow
@@ -255,19 +256,35 @@ class WizardApp(App[int], inherit_bindings=False):
             self.frame.show_view()
             return
         if changed != self.request:
-            self.history.record(self.request, what, key)
+            self._remember(what, key)
             self.request = changed
             self.keeper.save_later()
 
+    def _remember(self, what: str, key: str = "") -> None:
+        self.history.record(self.request, what, key, ticks=self.writing.ticks.sets)
+
+    def tick(self, name: str, usual: Collection[str]) -> None:
+        """A file of the export is wanted, or no longer."""
+        self._remember(f"tick of {name}")
+        self.writing.ticks.toggle(name, usual)
+        self.frame.show_view()
+        self.keeper.save_later()
+
     def action_undo(self) -> None:
-        self._go_in_history(self.history.undo(self.request), "Undone", "Nothing to undo.")
+        change = self.history.undo(self.request, ticks=self.writing.ticks.sets)
+        self._go_in_history(change, "Undone", "Nothing to undo.")
 
     def action_redo(self) -> None:
-        self._go_in_history(self.history.redo(self.request), "Redone", "Nothing to redo.")
+        change = self.history.redo(self.request, ticks=self.writing.ticks.sets)
+        self._go_in_history(change, "Redone", "Nothing to redo.")
 
     def _go_in_history(self, change: Change | None, done: str, nothing: str) -> None:
         if change is not None:
+            ticks_differ = self.writing.ticks.sets != change.ticks
+            self.writing.ticks = Ticks(*change.ticks)
             self.request = change.request
+            if ticks_differ:
+                self.frame.show_view()
             self.keeper.save_later()
         self.notice(printable(f"{done}: {change.what}." if change else nothing, 160))
 
@@ -276,7 +293,7 @@ class WizardApp(App[int], inherit_bindings=False):
         if self.facts.machine is not None and not self.facts.machine.gpus:
             fresh = fresh.with_value("hardware.gpu", self.facts.default_card)
         if fresh != self.request:
-            self.history.record(self.request, "starting over")
+            self._remember("starting over")
             self.request = fresh
         self.call_later(self.go, STEP_NAMES[0])
 

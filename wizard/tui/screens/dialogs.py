@@ -16,9 +16,10 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from wizard.schemas.outputs import Plan
-from wizard.text import printable
+from wizard.text import printable, spelled
 from wizard.tui.frugal import FrugalCompositor
 from wizard.tui.lines import BLANK, Line, fit, line, wrap
+from wizard.tui.widgets.bars import charset_of
 from wizard.tui.widgets.entry import SearchBox
 from wizard.tui.widgets.painted import Painted
 from wizard.tui.widgets.rows import Row, RowList
@@ -44,8 +45,9 @@ class Words(Painted):
         self.title, self.text = title, text
 
     def draw(self, width: int) -> list[Line]:
-        rows: list[Line] = [line((fit(self.title, width), "strong")), BLANK]
-        for paragraph in self.text.split("\n"):
+        letters = charset_of(self)
+        rows: list[Line] = [line((fit(spelled(self.title, letters), width), "strong")), BLANK]
+        for paragraph in spelled(self.text, letters).split("\n"):
             wrapped = wrap(printable(paragraph, 2000), width, 40) or [""]
             rows += [line(row) for row in wrapped]
         return [*rows, BLANK]
@@ -137,10 +139,10 @@ class WhyDialog(GuideDialog):
 class PaletteDialog(Dialog):
     """Every command, found by typing."""
 
-    def __init__(self, commands: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, commands: Sequence[tuple[str, str, str]]) -> None:
         super().__init__()
         self.commands = commands
-        self.rows = RowList(id="commands", empty="no such command")
+        self.rows = RowList(id="commands", empty="no such command; Backspace shows more, Esc closes")
         self.rows.can_focus = False
 
     def compose(self) -> ComposeResult:
@@ -154,13 +156,13 @@ class PaletteDialog(Dialog):
 
     def _search(self, text: str) -> None:
         words = text.lower().split()
-        self.rows.show(
-            [
-                Row(action, partial(_command, label))
-                for action, label in self.commands
-                if all(word in label.lower() for word in words)
-            ]
-        )
+        found = [
+            (not all(word in label.lower() for word in words), action, label)
+            for action, label, synonyms in self.commands
+            if all(word in f"{label} {synonyms}".lower() for word in words)
+        ]
+        found.sort(key=lambda each: each[0])  # by its own words before by others
+        self.rows.show([Row(action, partial(_command, label)) for _, action, label in found])
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from wizard.tui.app import WizardApp
 
 SMALLEST = (60, 16)
-PANE_FROM = 76
+ROOMY_FROM = 22
+"""Rows from which groups of controls stand apart; below, every row is a control's."""
+PANE_FROM = 78
 """Columns from which form and panel stand side by side; below, the verdict is two rows on top."""
 WIDE = 104
 """Columns from which even the export screen, which needs room for the preview, keeps the panel."""
@@ -161,6 +163,7 @@ class WizardScreen(Screen[None]):
         """Panel or strip, or the one line of a terminal that is too small."""
         width, height = self.app.size
         small = width < SMALLEST[0] or height < SMALLEST[1]
+        self.set_class(height < ROOMY_FROM, "short")
         beside = width >= PANE_FROM and (self.step_name != "export" or width >= WIDE)
         beside = beside and not (self.step is not None and self.step.wants_room(width))
         pane, strip = self.query_one(VerdictPane), self.query_one(VerdictStrip)

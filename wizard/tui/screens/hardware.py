@@ -243,7 +243,10 @@ Several machines need a fast network between them; the plan puts one pipeline st
 
     @on(Input.Submitted, "#gpu-search")
     def _submitted(self) -> None:
-        self.rows.action_pick()
+        if self.rows.rows:
+            self.rows.action_pick()
+        else:
+            self.wizard.notice("No GPU of that name. Type fewer letters; Esc shows them all.")
 
     @on(RowList.Picked, "#gpu-rows")
     def _picked(self, event: RowList.Picked) -> None:

@@ -117,7 +117,7 @@ class VerdictPane(Painted, can_focus=False):
         left = room - len(facts) - len(speed)
         if plan.feasibility.verdict == "tight":
             if left < len(fixes):
-                facts = facts[:3]
+                facts, speed = facts[:3], [] if self.has_focus else speed
                 left = room - len(facts) - len(speed)
             fixes = fixes[: max(left, 0)]
             return [*top, *facts, *speed, *fixes]

@@ -122,7 +122,7 @@ async def test_the_key_bar_says_what_enter_does() -> None:
         await app.go("policy")
         app.frame.query_one("#alternatives").focus()
         await pilot.pause()
-        assert "take it over" in lines(app)[-1]
+        assert "take over" in lines(app)[-1]
         assert "export" not in lines(app)[-1]
 
 

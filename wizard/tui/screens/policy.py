@@ -156,13 +156,16 @@ the upper left corner is the best place to be."""
         height = self.size.height
         roomy = height >= ANSWER_ROWS + 2 + count + REASON_ROWS + LEAST_ROWS
         alone = self.plans_open and not roomy
+        listed = alone or height >= ANSWER_ROWS + 3  # p shows them where a heading alone would fit
         self.query_one("#answers").display = not alone
         left = height - 1 - count
-        self.query_one("#alternatives-head").styles.margin = (0 if alone else 1, 0, 0, 0)
+        head = self.query_one("#alternatives-head")
+        head.display, head.styles.margin = listed, (0 if alone else 1, 0, 0, 0)
         # where the plans stand alone the hint below says why, unless there is room for the whole reason
         self.query_one("#plan-reason").display = roomy or (alone and left >= LEAST_ROWS + REASON_ROWS + 1)
         self.query_one("#scatter").display = roomy or alone
         rows = self.query_one("#alternatives", PlanRows)
+        rows.display = listed
         rows.styles.height = max(1, count) if roomy or alone else "1fr"
         if self.wizard.frame.step is self:
             self.wizard.frame.place_panes()

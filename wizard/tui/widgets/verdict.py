@@ -105,7 +105,10 @@ class VerdictPane(Painted, can_focus=False):
         top = self._head(plan, width)
         room = self.size.height - len(top)
         if self.has_focus and plan.fixes:
-            fixes = self._fixes(plan, width, room)
+            # whoever chooses sees all there is to choose from, before the figures
+            fixes = self._fixes(plan, width, self.size.height - 1)
+            top = top[: max(self.size.height - len(fixes), 1)]
+            room = self.size.height - len(top)
             refusal = self._refusal(plan, width, room - len(fixes)) if room - len(fixes) > 3 else []
             return [*top, *refusal, *fixes]
         tall = self.size.height > TALL
@@ -235,7 +238,7 @@ class VerdictPane(Painted, can_focus=False):
         titles = wrap(printable(fix.title, 300), room, 4) if here else [fit(printable(fix.title, 120), room)]
         rows = [
             line(
-                (f"{number + 1} ", "here" if here else "quiet"),
+                (f"{number + 1}{'▸' if here else ' '}", "here" if here else "quiet"),
                 (sign + " ", role),
                 (titles[0], "strong" if here else ""),
             ),

@@ -390,7 +390,10 @@ def _plan(options: argparse.Namespace) -> int:
     if options.json:
         from wizard.run import with_artifacts
 
-        plan = with_artifacts(plan, request)
+        try:
+            plan = with_artifacts(plan, request)
+        except WizardError as error:  # a flag or a port that no file can carry
+            _complain(f"no files: {error}")
     return _show(plan, request, options.json)
 
 

@@ -7,7 +7,7 @@ questions are numbered lines, and nothing that was printed is ever changed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ class PlainWizard:
                     for each in QUESTIONS
                     if each.step == "export"
                 ),
-                ("files", f"Files: {', '.join(self._ticked()) or 'none'}"),
+                ("files", f"Files: {', '.join(self._wanted()) or 'none'}"),
                 ("show", "Show a file"),
             ]
         options: list[Option] = []
@@ -341,32 +341,30 @@ class PlainWizard:
     def _directory(self) -> str:
         return self.directory or suggested_directory(self.draft.request)
 
-    def _usual(self) -> Collection[str]:
-        plan = self.draft.whole_plan()
-        return self.engine.usual(plan, self.draft.request) if plan is not None else ()
-
-    def _artifacts(self) -> dict[str, str]:
-        """Every file that fits the plan; README.md among them speaks of the ticked ones."""
+    def _offer(self) -> tuple[Mapping[str, str], Collection[str]]:
+        """Every file that fits the plan, and the names of the usual ones; README.md speaks of those ticked."""
         plan = self.draft.whole_plan()
         if plan is None:
-            return {}
-        listed = [*(set(self._usual()) - self.ticks.unticked), *self.ticks.ticked]
-        return dict(self.engine.render(plan, self.draft.request, listed))
+            return {}, ()
+        try:
+            usual = self.engine.usual(plan, self.draft.request)
+            listed = [*(set(usual) - self.ticks.unticked), *self.ticks.ticked]
+            return self.engine.render(plan, self.draft.request, listed), usual
+        except WizardError as error:  # a flag or a port that no file can carry
+            self.asker.say(printable(error))
+            return {}, ()
 
-    def _ticked(self) -> dict[str, str]:
-        files = self._artifacts()
-        return {name: files[name] for name in self.ticks.wanted(files, self._usual())}
+    def _wanted(self) -> list[str]:
+        files, usual = self._offer()
+        return self.ticks.wanted(files, usual)
 
     def _ask_directory(self) -> None:
         self.directory = self.asker.ask("Directory", self._directory(), lambda text: None)
 
     def _ask_files(self) -> None:
         while True:
-            usual = self._usual()
-            options = [
-                (name, f"{'[x]' if self.ticks.on(name, usual) else '[ ]'} {name}")
-                for name in self._artifacts()
-            ]
+            files, usual = self._offer()
+            options = [(name, f"{'[x]' if self.ticks.on(name, usual) else '[ ]'} {name}") for name in files]
             name = self.asker.choose(
                 "Files to write; choosing one turns it on or off", [("", "Done"), *options], ""
             )
@@ -375,14 +373,16 @@ class PlainWizard:
             self.ticks.toggle(name, usual)
 
     def _show_file(self) -> None:
-        artifacts = self._artifacts()
+        artifacts, _ = self._offer()
         if artifacts:
             name = self.asker.choose("File", [(each, each) for each in artifacts], next(iter(artifacts)))
             for line in artifacts[name].splitlines():
                 self.asker.quote(printable(line.expandtabs(4), 1000))
 
     def _write(self) -> bool:
-        plan, files = self.draft.plan(), self._ticked()
+        plan = self.draft.plan()
+        offered, usual = self._offer()
+        files = {name: offered[name] for name in self.ticks.wanted(offered, usual)}
         if plan is None or plan.feasibility.verdict == "wont_start" or not files:
             words = (
                 "no file is chosen" if plan is not None and not files else "vLLM would not start like this"

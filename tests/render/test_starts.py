@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from tests.render.test_matrix import PLANS, listening, made
 from wizard.errors import WizardError
 from wizard.render.bundle import render, render_all, usual_files
 from wizard.render.images import vllm_image
+from wizard.render.report import render_report
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import KVCacheReport
+from wizard.wording import plan_lines
 
 import yaml  # isort: skip
 
@@ -298,9 +301,11 @@ def test_an_encoder_has_no_cache_to_speak_of() -> None:
     nothing = KVCacheReport(0, 0, 0, 0, 0.0, 0.0, 0)
     encoder = plan(model="BAAI/bge-m3", architecture="XLMRobertaModel")
     files = render(replace(encoder, feasibility=feasibility(kv_cache=nothing)), request())
-    for name in ("serve.sh", "README.md"):
-        assert "0 tokens of KV cache" not in files[name]
-        assert "no KV cache" in files[name]
+    shown = render_report(replace(encoder, feasibility=feasibility(kv_cache=nothing)))
+    spoken = "\n".join(plan_lines(replace(encoder, feasibility=feasibility(kv_cache=nothing))))
+    for text in (files["serve.sh"], files["README.md"], shown, spoken):
+        assert not re.search(r"(?<![\d,])0 tokens", text)
+        assert "an encoder's batch of 8,192 tokens" in text
 
 
 def test_a_gated_model_says_that_a_token_is_needed() -> None:

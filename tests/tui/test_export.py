@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 from tests.tui.fake_engine import FakeEngine
 from tests.tui.screen import opened, settled, text
+from wizard.errors import WizardError
 from wizard.schemas.inputs import ModelInput, PlanRequest
+from wizard.schemas.outputs import Plan
 
 
 @pytest.fixture(autouse=True)
@@ -161,3 +164,17 @@ async def test_the_models_own_directory_is_never_suggested(tmp_path: Path) -> No
     async with opened() as (app, pilot):
         await pilot.press("5")
         assert "./llama-3-1-8b-instruct-vllm" in text(app)
+
+
+async def test_what_no_file_can_carry_is_one_sentence() -> None:
+    class Refusing(FakeEngine):
+        def usual(self, plan: Plan, request: PlanRequest) -> Collection[str]:
+            raise WizardError("2 replicas take the ports after 65535; choose a port up to 65533.")
+
+    async with opened(Refusing()) as (app, pilot):
+        await pilot.press("5")
+        words = " ".join(text(app).replace("│", " ").split())
+        assert "choose a port up to 65533" in words
+        await pilot.press("ctrl+s")
+        await settled(app, pilot)
+        assert "No file is ticked" in text(app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from wizard.dataclass import dataclass
 from wizard.errors import WizardError
@@ -125,55 +125,67 @@ def render(plan: Plan, request: PlanRequest, emit: Sequence[str] | None = None) 
     extra flag that the version refuses.
     """
     common = deployment(plan, request)
-    return _rendered(common, chosen_artifacts(common, emit), None)
+    return dict(Files(common, chosen_artifacts(common, emit)))
 
 
-def render_all(plan: Plan, request: PlanRequest, ticked: Collection[str] | None = None) -> dict[str, str]:
-    """Every file that applies; README.md lists those whose names are `ticked`, by default the usual ones."""
+def render_all(plan: Plan, request: PlanRequest, ticked: Collection[str] | None = None) -> Mapping[str, str]:
+    """Every file that applies, each made when it is looked at; README.md lists those whose names are `ticked`,
+    by default the usual ones. Raises WizardError for an extra flag that the version refuses."""
     common = deployment(plan, request)
-    return _rendered(
-        common, chosen_artifacts(common, [ALL]), usual_files(plan, request) if ticked is None else ticked
-    )
+    listed = _usual_names(common) if ticked is None else ticked
+    return Files(common, chosen_artifacts(common, [ALL]), listed)
 
 
 def usual_files(plan: Plan, request: PlanRequest) -> frozenset[str]:
     """Names of the files that are written unless the user says otherwise."""
-    common = deployment(plan, request)
+    return _usual_names(deployment(plan, request))
+
+
+def _usual_names(common: Deployment) -> frozenset[str]:
     return frozenset(name for artifact in chosen_artifacts(common, None) for name in _names(artifact, common))
 
 
-def _rendered(
-    common: Deployment, chosen: Sequence[Artifact], listed: Collection[str] | None
-) -> dict[str, str]:
-    """The files of `chosen`; README.md lists all of them, or those in `listed`."""
-    made = {artifact.key: _files(artifact, common) for artifact in chosen if artifact.render is not None}
-    names = {
-        name: artifact
-        for artifact in chosen
-        for name in made.get(artifact.key, (artifact.filename,))
-        if listed is None or name in listed
-    }
-    keys = [artifact.key for artifact in chosen]
-    if "readme" in keys:
-        lines = [(name, artifact.line) for name, artifact in names.items() if artifact.key != "readme"]
-        made["readme"] = {"README.md": readme_file(common, lines)}
-    if "profile" in keys:
-        made["profile"] = {"profile.yaml": profile_text(common.request, header(common, "Profile"))}
-    if "plan" in keys:
-        made["plan"] = {"plan.json": to_json(plan_to_dict(common.plan, common.request))}
-    return {name: text for artifact in chosen for name, text in made[artifact.key].items()}
+class Files(Mapping[str, str]):
+    """Files by name, in the table's order; an artifact is rendered when one of its files is first asked for."""
+
+    def __init__(
+        self, common: Deployment, chosen: Sequence[Artifact], listed: Collection[str] | None = None
+    ) -> None:
+        self._common, self._listed = common, listed
+        self._owners = {name: artifact for artifact in chosen for name in _names(artifact, common)}
+        self._made: dict[str, dict[str, str]] = {}
+
+    def __getitem__(self, name: str) -> str:
+        artifact = self._owners[name]
+        if artifact.key not in self._made:
+            self._made[artifact.key] = self._make(artifact)
+        return self._made[artifact.key][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._owners)
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def _make(self, artifact: Artifact) -> dict[str, str]:
+        common = self._common
+        if artifact.render is not None:
+            made = artifact.render(common)
+            return {artifact.filename: made} if isinstance(made, str) else made
+        if artifact.key == "readme":
+            lines = [
+                (name, owner.line)
+                for name, owner in self._owners.items()
+                if owner is not artifact and (self._listed is None or name in self._listed)
+            ]
+            return {artifact.filename: readme_file(common, lines)}
+        if artifact.key == "profile":
+            return {artifact.filename: profile_text(common.request, header(common, "Profile"))}
+        return {artifact.filename: to_json(plan_to_dict(common.plan, common.request))}
 
 
 def _names(artifact: Artifact, common: Deployment) -> tuple[str, ...]:
-    if artifact.names is None:
-        return (artifact.filename,)
-    return artifact.names(common)
-
-
-def _files(artifact: Artifact, common: Deployment) -> dict[str, str]:
-    assert artifact.render is not None
-    result = artifact.render(common)
-    return {artifact.filename: result} if isinstance(result, str) else result
+    return (artifact.filename,) if artifact.names is None else artifact.names(common)
 
 
 def _usual(artifact: Artifact, common: Deployment) -> bool:

@@ -141,7 +141,7 @@ def _mind(deployment: Deployment, names: Collection[str]) -> list[str]:
     if deployment.plan.model.gated:
         lines.insert(1, "A token is needed:" + token_words(deployment).removeprefix(" Needed:"))
     if (pin := pin_words(deployment)) is not None:
-        lines.append(pin)
+        lines.append(f"{pin[:1].upper()}{pin[1:]}.")
     if deployment.plan.config.trust_remote_code:
         lines.append(
             "`--trust-remote-code` is on: Python code that comes with the model runs with the server's rights."

@@ -33,7 +33,7 @@ if [ -f "$here/.env" ]; then
     case "$value" in
       \\'*\\' | \\"*\\") value="${value:1:${#value}-2}" ;;
     esac
-    export "$name=$value"
+    [ -z "$value" ] || export "$name=$value"
   done < "$here/.env"
 fi
 """

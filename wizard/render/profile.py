@@ -1,6 +1,6 @@
 """A request saved as YAML, and read back: `profile.yaml` of a bundle, and `--profile FILE`.
 
-The file holds the four parts of `PlanRequest`; answers that were not chosen are left out. Profiles of the
+The file holds the five parts of `PlanRequest`; answers that were not chosen are left out. Profiles of the
 program that this one follows (with `id`, `gpu_name`, `tp_size`, `mode`) are read as well.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import ClassVar
@@ -14,6 +15,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
 from wizard.answers import AnswerError, parse
+from wizard.errors import WizardError
 from wizard.questions import Question, question
 from wizard.text import plural, printable
 from wizard.tui.keyhints import KeyHint
@@ -148,6 +150,8 @@ A plan that won't start is not written: apply a fix first (f)."""
         super().__init__(id=id)
         self.artifacts: Mapping[str, str] = {}
         self.usual: Collection[str] = ()
+        self.trouble = ""
+        """Why there are no files, in one sentence."""
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="files-and-preview"):
@@ -185,15 +189,16 @@ A plan that won't start is not written: apply a fix first (f)."""
 
     def _make(self, view: View) -> None:
         """Every file that fits the plan; README.md among them speaks of the ticked ones."""
-        plan, engine = view.plan, self.wizard.engine
+        plan, engine, ticks = view.plan, self.wizard.engine, self.wizard.writing.ticks
+        self.artifacts, self.usual, self.trouble = {}, (), ""
         if plan is None:
-            self.artifacts, self.usual = {}, ()
             return
-        self.usual = engine.usual(plan, view.request)
-        ticks = self.wizard.writing.ticks
-        self.artifacts = engine.render(
-            plan, view.request, [*(set(self.usual) - ticks.unticked), *ticks.ticked]
-        )
+        try:
+            self.usual = engine.usual(plan, view.request)
+            listed = [*(set(self.usual) - ticks.unticked), *ticks.ticked]
+            self.artifacts = engine.render(plan, view.request, listed)
+        except WizardError as error:  # a flag or a port that no file can carry
+            self.trouble = printable(error)
 
     def _answer(self, asked: Question) -> str:
         part, name = asked.key.split(".")
@@ -212,7 +217,8 @@ A plan that won't start is not written: apply a fix first (f)."""
     def show_preview(self) -> None:
         """The file under the cursor."""
         name = str(self.files.current or "")
-        self.query_one(Preview).show(name, self.artifacts.get(name, ""))
+        text = "\n".join(textwrap.wrap(self.trouble, 48)) if self.trouble else self.artifacts.get(name, "")
+        self.query_one(Preview).show(name, text)
 
     @on(RowList.Moved, "#files")
     def _moved(self) -> None:
@@ -221,7 +227,8 @@ A plan that won't start is not written: apply a fix first (f)."""
     @on(RowList.Picked, "#files")
     def _picked(self, event: RowList.Picked) -> None:
         self.wizard.tick(str(event.key), self.usual)
-        self.wizard.notice(f"{plural(len(self.ticked()), 'file')} ticked; ^s writes them.")
+        number = len(self.wizard.writing.ticks.wanted(self.artifacts, self.usual))
+        self.wizard.notice(f"{plural(number, 'file')} ticked; ^s writes them.")
 
     @on(Input.Changed, "#export-directory")
     def _directory(self, event: Input.Changed) -> None:

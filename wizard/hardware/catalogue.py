@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal, cast
 
@@ -135,12 +136,33 @@ def _gpu(row: dict[str, Any], usd_per_hour: float | None) -> CatalogueGPU:
 @lru_cache(maxsize=1)
 def gpus() -> tuple[CatalogueGPU, ...]:
     """Every card of the catalogue, families and generations together."""
-    rows = json.loads(read_text("gpus.json"))["gpus"]
+    return tuple(map(_card, _rows()))
+
+
+def suggested() -> tuple[CatalogueGPU, ...]:
+    """The cards worth naming when a plan needs another machine."""
+    return tuple(_card(name) for name, row in _rows().items() if row.get("suggested"))
+
+
+@lru_cache(maxsize=1)
+def _rows() -> Mapping[str, dict[str, Any]]:
+    """The rows as the file holds them, by name."""
+    return {row["name"]: row for row in json.loads(read_text("gpus.json"))["gpus"]}
+
+
+@lru_cache(maxsize=1)
+def _prices() -> Mapping[str, float]:
+    """The cheapest offer for each card."""
     cheapest: dict[str, float] = {}
     for offer in json.loads(read_text("prices.json"))["offers"]:
         price = float(offer["usd_per_gpu_hour"])
         cheapest[offer["gpu"]] = min(price, cheapest.get(offer["gpu"], price))
-    return tuple(_gpu(row, cheapest.get(row["name"])) for row in rows)
+    return cheapest
+
+
+@lru_cache(maxsize=1024)
+def _card(name: str) -> CatalogueGPU:
+    return _gpu(_rows()[name], _prices().get(name))
 
 
 def search(text: str) -> list[CatalogueGPU]:
@@ -162,9 +184,9 @@ def find(name: str) -> CatalogueGPU:
     """
     text = name.strip()
     folded = text.casefold()
-    for gpu in gpus():
-        if folded == gpu.name.casefold() or folded in map(str.casefold, gpu.aliases):
-            return gpu
+    for spelled, row in _rows().items():
+        if folded == spelled.casefold() or folded in map(str.casefold, row.get("aliases", ())):
+            return _card(spelled)
     candidates = _plainest(text, _reported_as(text) or _by_words(text))
     if not candidates:
         raise HardwareError(_unknown(text))
@@ -175,9 +197,9 @@ def find(name: str) -> CatalogueGPU:
 
 def _reported_as(text: str) -> list[CatalogueGPU]:
     return [
-        gpu
-        for gpu in gpus()
-        if any(gpu_names.may_match(pattern, text) and re.search(pattern, text) for pattern in gpu.patterns)
+        _card(name)
+        for name, row in _rows().items()
+        if any(gpu_names.may_match(pattern, text) and re.search(pattern, text) for pattern in row["nvml"])
     ]
 
 
@@ -185,7 +207,11 @@ def _by_words(text: str) -> list[CatalogueGPU]:
     wanted = gpu_names.words(text)
     if not wanted:
         return []
-    likely = [gpu for gpu in gpus() if gpu_names.may_cover(wanted, (gpu.name, *gpu.aliases))]
+    likely = [
+        _card(name)
+        for name, row in _rows().items()
+        if gpu_names.may_cover(wanted, (name, *row.get("aliases", ())))
+    ]
     exact = [gpu for gpu in likely if gpu_names.covers(wanted, _words(gpu))]
     return exact or [gpu for gpu in gpus() if gpu_names.completes(wanted, _words(gpu))]
 

@@ -15,7 +15,7 @@ __all__ = ["asdict", "dataclass", "field", "replace"]
 
 _MISSING: Any = object()
 
-_OFTEN = 16
+_OFTEN = 8
 """Objects after which `__init__` is compiled: that takes as long as making so many without."""
 
 
@@ -182,24 +182,25 @@ def _first_init(cls: Any, frozen: bool, slots: bool, kw_only: bool) -> Any:
     Arguments that don't fit are left to the compiled one, which says so as any function does.
     """
     calls = 0
+    names: set[str] = set()
     defaults: dict[str, Any] = {}
     factories: dict[str, Any] = {}
 
     def __init__(self: Any, *values: Any, **named: Any) -> None:
-        nonlocal calls, defaults, factories
+        nonlocal calls, names, defaults, factories
         if not calls:
+            names = {each.name for each in cls._declared}
             defaults = {each.name: each.default for each in cls._declared if each.default is not _MISSING}
             factories = {each.name: each.factory for each in cls._declared if each.factory is not _MISSING}
             if not all(each.init for each in cls._declared):
                 calls = _OFTEN
         calls += 1
-        given = dict(zip(cls.__match_args__, values, strict=False)) | named
-        found = defaults | given
+        given = {**dict(zip(cls.__match_args__, values, strict=False)), **named} if values else named
+        found = {**defaults, **given}
         for name, factory in factories.items():
             if name not in given:
                 found[name] = factory()
-        fits = len(found) == len(cls._declared) and len(given) == len(values) + len(named)
-        if calls > _OFTEN or not fits or found.keys() != {each.name for each in cls._declared}:
+        if calls > _OFTEN or found.keys() != names or len(given) != len(values) + len(named):
             cls.__init__ = compiled = _compiled_init(cls, frozen, slots, kw_only)
             compiled(self, *values, **named)
             return

@@ -126,9 +126,10 @@ def _made(given: Any, *, frozen: bool, slots: bool, eq: bool, repr: bool, kw_onl
     taken = () if kw_only else tuple(name for name, each in fields.items() if each is None or each.init)
     type.__setattr__(cls, "__match_args__", taken)
     cls.__init__ = _first_init(cls, frozen, slots, kw_only)
-    if repr:
+    written = cls.__dict__
+    if repr and "__repr__" not in written:
         cls.__repr__ = _shown
-    if eq:
+    if eq and "__eq__" not in written:
         compared = [name for name, each in fields.items() if each is None or each.compare]
         values = attrgetter(*compared) if compared else _nothing
         cls.__eq__ = _equality(values)

@@ -90,6 +90,26 @@ def test_equality_hash_and_repr() -> None:
             assert (x, y) == (1, 5)
 
 
+def test_methods_of_the_class_itself_win() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Own:
+        x: int
+
+        def __repr__(self) -> str:
+            return "mine"
+
+    assert repr(Own(1)) == "mine" and Own(1) == Own(1)
+
+
+def test_many_objects_are_made_as_the_first_ones_were() -> None:
+    made = [Named(number, tags={"a": number}, name="n") for number in range(40)]
+    assert [each.x for each in made] == list(range(40))
+    assert all(each.y == 2 and each.tags == {"a": each.x} for each in made)
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            Named(1, x=2)  # type: ignore[misc]
+
+
 def test_replace_and_asdict_are_those_of_the_standard_library() -> None:
     point = Named(1, tags={"a": 1})
     assert replace(point, y=9) == dataclasses.replace(point, y=9) == Named(1, 9)

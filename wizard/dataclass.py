@@ -15,7 +15,7 @@ __all__ = ["asdict", "dataclass", "field", "replace"]
 
 _MISSING: Any = object()
 
-_OFTEN = 16
+_OFTEN = 8
 """Objects after which `__init__` is compiled: that takes as long as making so many without."""
 
 
@@ -31,8 +31,6 @@ class Declared:
 
     def named(self, name: str, annotation: Any) -> Declared:
         self.name, self.annotation = name, annotation
-        if self.default is not _MISSING and type(self.default).__hash__ is None:
-            raise ValueError(f"{name} would share one {type(self.default).__name__}; use default_factory")
         return self
 
     @property
@@ -112,25 +110,31 @@ def _made(
 ) -> Any:
     cls: Any = given
     annotations = cls.__dict__.get("__annotations__", {})  # noqa: RUF063 - `inspect` is what this avoids
-    own = {name: _declaration(cls, name).named(name, annotation) for name, annotation in annotations.items()}
     inherited = {each.name: each for base in cls.__mro__[:0:-1] for each in getattr(base, "_declared", ())}
+    defaults = {name: cls.__dict__[name] for name in annotations if name in cls.__dict__}
+    for name, default in defaults.items():
+        if type(default).__hash__ is None:
+            raise ValueError(f"{name} would share one {type(default).__name__}; use default_factory")
     if slots:
-        cls = _slotted(cls, [*extra, *(name for name in own if name not in inherited)])
+        cls = _slotted(cls, [*extra, *(name for name in annotations if name not in inherited)])
     else:
-        for each in own.values():
-            if each.default is not _MISSING:
-                setattr(cls, each.name, each.default)
-            elif each.name in cls.__dict__:
-                delattr(cls, each.name)
-    cls._declared = declared = tuple({**inherited, **own}.values())
+        for name, default in defaults.items():
+            if isinstance(default, Declared):
+                delattr(cls, name)
+                if default.default is not _MISSING:
+                    setattr(cls, name, default.default)
+    fields: dict[str, Declared | None] = {**inherited, **dict.fromkeys(annotations)}
+    fields |= {name: each for name, each in defaults.items() if isinstance(each, Declared)}
+    cls._declared = _Declarations(inherited, annotations, defaults)
     cls.__dataclass_fields__ = _StandardFields()
-    positional = () if kw_only else tuple(each.name for each in declared if each.init)
-    type.__setattr__(cls, "__match_args__", positional)
-    cls.__init__ = _first_init(cls, frozen, kw_only)
-    if repr:
+    taken = () if kw_only else tuple(name for name, each in fields.items() if each is None or each.init)
+    type.__setattr__(cls, "__match_args__", taken)
+    cls.__init__ = _first_init(cls, frozen, slots, kw_only)
+    written = cls.__dict__
+    if repr and "__repr__" not in written:
         cls.__repr__ = _shown
-    if eq:
-        compared = [each.name for each in declared if each.compare]
+    if eq and "__eq__" not in written:
+        compared = [name for name, each in fields.items() if each is None or each.compare]
         values = attrgetter(*compared) if compared else _nothing
         cls.__eq__ = _equality(values)
         cls.__hash__ = _hashing(values) if frozen else None
@@ -141,8 +145,27 @@ def _made(
     return cls
 
 
-def _declaration(cls: Any, name: str) -> Declared:
-    given = cls.__dict__.get(name, _MISSING)
+class _Declarations:
+    """`_declared`, the fields of a class, made when they are first looked at."""
+
+    __slots__ = ("annotations", "defaults", "inherited")
+
+    def __init__(
+        self, inherited: dict[str, Declared], annotations: dict[str, Any], defaults: dict[str, Any]
+    ) -> None:
+        self.inherited, self.annotations, self.defaults = inherited, annotations, defaults
+
+    def __get__(self, instance: object, owner: Any) -> tuple[Declared, ...]:
+        own = {
+            name: _declaration(self.defaults.get(name, _MISSING)).named(name, annotation)
+            for name, annotation in self.annotations.items()
+        }
+        home = next(cls for cls in owner.__mro__ if cls.__dict__.get("_declared") is self)
+        home._declared = made = tuple({**self.inherited, **own}.values())
+        return made
+
+
+def _declaration(given: Any) -> Declared:
     return given if isinstance(given, Declared) else Declared(given, _MISSING, True, True, True)
 
 
@@ -158,34 +181,38 @@ def _slotted(cls: Any, names: list[str]) -> Any:
     return remade
 
 
-def _first_init(cls: Any, frozen: bool, kw_only: bool) -> Any:
+def _first_init(cls: Any, frozen: bool, slots: bool, kw_only: bool) -> Any:
     """An `__init__` that works field by field, and replaces itself by a compiled one when it is called often.
 
     Arguments that don't fit are left to the compiled one, which says so as any function does.
     """
-    declared, places = cls._declared, cls.__match_args__
-    names = {each.name for each in declared}
-    defaults = {each.name: each.default for each in declared if each.default is not _MISSING}
-    factories = [(each.name, each.factory) for each in declared if each.factory is not _MISSING]
-    finish = getattr(cls, "__post_init__", None)
-    calls = 0 if all(each.init for each in declared) else _OFTEN
+    calls = 0
+    names: set[str] = set()
+    defaults: dict[str, Any] = {}
+    factories: dict[str, Any] = {}
 
     def __init__(self: Any, *values: Any, **named: Any) -> None:
-        nonlocal calls
+        nonlocal calls, names, defaults, factories
+        if not calls:
+            names = {each.name for each in cls._declared}
+            defaults = {each.name: each.default for each in cls._declared if each.default is not _MISSING}
+            factories = {each.name: each.factory for each in cls._declared if each.factory is not _MISSING}
+            if not all(each.init for each in cls._declared):
+                calls = _OFTEN
         calls += 1
-        given = dict(zip(places, values, strict=False)) | named
-        found = defaults | given
-        for name, factory in factories:
+        given = {**dict(zip(cls.__match_args__, values, strict=False)), **named} if values else named
+        found = {**defaults, **given}
+        for name, factory in factories.items():
             if name not in given:
                 found[name] = factory()
         if calls > _OFTEN or found.keys() != names or len(given) != len(values) + len(named):
-            cls.__init__ = compiled = _compiled_init(cls, frozen, kw_only)
+            cls.__init__ = compiled = _compiled_init(cls, frozen, slots, kw_only)
             compiled(self, *values, **named)
             return
         for name, value in found.items():
             _set(self, name, value)
-        if finish is not None:
-            finish(self)
+        if hasattr(cls, "__post_init__"):
+            self.__post_init__()
 
     return __init__
 
@@ -193,7 +220,7 @@ def _first_init(cls: Any, frozen: bool, kw_only: bool) -> Any:
 _set = object.__setattr__
 
 
-def _compiled_init(cls: Any, frozen: bool, kw_only: bool) -> Any:
+def _compiled_init(cls: Any, frozen: bool, slots: bool, kw_only: bool) -> Any:
     takes, sets = ["*"] if kw_only else [], []
     known: dict[str, Any] = {"_set": _set, "_MISSING": _MISSING}
     for each in cls._declared:
@@ -211,7 +238,11 @@ def _compiled_init(cls: Any, frozen: bool, kw_only: bool) -> Any:
             value = f"_default_{name}"
         elif each.factory is _MISSING:
             continue  # `__post_init__` sets it
-        sets.append(f" _set(_self, {name!r}, {value})" if frozen else f" _self.{name} = {value}")
+        if frozen and slots:
+            known[f"_set_{name}"] = getattr(cls, name).__set__  # a third faster than `_set`
+            sets.append(f" _set_{name}(_self, {value})")
+        else:
+            sets.append(f" _set(_self, {name!r}, {value})" if frozen else f" _self.{name} = {value}")
     if hasattr(cls, "__post_init__"):
         sets.append(" _self.__post_init__()")
     source = f"def __init__(_self, {', '.join(takes)}):\n" + ("\n".join(sets) or " pass")

@@ -37,3 +37,19 @@ def with_artifacts(plan: Plan, request: PlanRequest) -> Plan:
     from wizard.render.bundle import render
 
     return replace(plan, artifacts=render(plan, request))
+
+
+def with_commands(plan: Plan, request: PlanRequest) -> Plan:
+    """The plan with the files that start it on one machine: those of a document that has to come at once.
+
+    Several nodes get all their usual files, as `with_artifacts` makes them. Raises WizardError likewise.
+    """
+    if plan.feasibility.verdict == "wont_start":
+        return plan
+    if plan.nodes > 1:
+        return with_artifacts(plan, request)
+    from wizard.render.commands import docker_script, serve_script
+    from wizard.render.deployment import deployment
+
+    common = deployment(plan, request)
+    return replace(plan, artifacts={"serve.sh": serve_script(common), "docker-run.sh": docker_script(common)})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, cast
 
@@ -144,11 +144,32 @@ def _gpu(row: dict[str, Any], sold: Sequence[dict[str, Any]]) -> CatalogueGPU:
 @lru_cache(maxsize=1)
 def gpus() -> tuple[CatalogueGPU, ...]:
     """Every card of the catalogue, families and generations together."""
-    rows = json.loads(read_text("gpus.json"))["gpus"]
+    return tuple(map(_card, _rows()))
+
+
+def suggested() -> tuple[CatalogueGPU, ...]:
+    """The cards worth naming when a plan needs another machine."""
+    return tuple(_card(name) for name, row in _rows().items() if row.get("suggested"))
+
+
+@lru_cache(maxsize=1)
+def _rows() -> Mapping[str, dict[str, Any]]:
+    """The rows as the file holds them, by name."""
+    return {row["name"]: row for row in json.loads(read_text("gpus.json"))["gpus"]}
+
+
+@lru_cache(maxsize=1)
+def _sold() -> Mapping[str, list[dict[str, Any]]]:
+    """The offers for each card."""
     sold: dict[str, list[dict[str, Any]]] = {}
     for offer in json.loads(read_text("prices.json"))["offers"]:
         sold.setdefault(offer["gpu"], []).append(offer)
-    return tuple(_gpu(row, sold.get(row["name"], ())) for row in rows)
+    return sold
+
+
+@lru_cache(maxsize=1024)
+def _card(name: str) -> CatalogueGPU:
+    return _gpu(_rows()[name], _sold().get(name, ()))
 
 
 def _cheapest_of_each_size(sold: Sequence[dict[str, Any]]) -> tuple[tuple[int, float], ...]:
@@ -178,9 +199,9 @@ def find(name: str) -> CatalogueGPU:
     """
     text = name.strip()
     folded = text.casefold()
-    for gpu in gpus():
-        if folded == gpu.name.casefold() or folded in map(str.casefold, gpu.aliases):
-            return gpu
+    for spelled, row in _rows().items():
+        if folded == spelled.casefold() or folded in map(str.casefold, row.get("aliases", ())):
+            return _card(spelled)
     candidates = _plainest(text, _reported_as(text) or _by_words(text))
     if not candidates:
         raise HardwareError(_unknown(text))
@@ -191,9 +212,9 @@ def find(name: str) -> CatalogueGPU:
 
 def _reported_as(text: str) -> list[CatalogueGPU]:
     return [
-        gpu
-        for gpu in gpus()
-        if any(gpu_names.may_match(pattern, text) and re.search(pattern, text) for pattern in gpu.patterns)
+        _card(name)
+        for name, row in _rows().items()
+        if any(gpu_names.may_match(pattern, text) and re.search(pattern, text) for pattern in row["nvml"])
     ]
 
 
@@ -201,7 +222,11 @@ def _by_words(text: str) -> list[CatalogueGPU]:
     wanted = gpu_names.words(text)
     if not wanted:
         return []
-    likely = [gpu for gpu in gpus() if gpu_names.may_cover(wanted, (gpu.name, *gpu.aliases))]
+    likely = [
+        _card(name)
+        for name, row in _rows().items()
+        if gpu_names.may_cover(wanted, (name, *row.get("aliases", ())))
+    ]
     exact = [gpu for gpu in likely if gpu_names.covers(wanted, _words(gpu))]
     return exact or [gpu for gpu in gpus() if gpu_names.completes(wanted, _words(gpu))]
 

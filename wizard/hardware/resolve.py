@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wizard.dataclass import replace
 from wizard.errors import HardwareError
-from wizard.hardware.catalogue import find, gpus
+from wizard.hardware.catalogue import find, suggested
 from wizard.schemas.inputs import HardwareInput, Interconnect
 from wizard.schemas.outputs import GIB, GPUInfo
 from wizard.text import printable
@@ -78,7 +78,7 @@ def machines() -> tuple[GPUInfo, ...]:
 
     `planning.prices` puts whole machines of them into the order of what they cost.
     """
-    named = [row.info() for row in gpus() if row.suggested]
+    named = [row.info() for row in suggested()]
     return tuple(sorted(named, key=lambda gpu: gpu.usd_per_hour or gpu.vram_gib / 20))
 
 

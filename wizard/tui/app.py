@@ -528,14 +528,12 @@ class WizardApp(App[int], inherit_bindings=False):
 
     async def action_plans(self) -> None:
         """To the plans that differ in kind, from any screen."""
-        from wizard.tui.screens.policy import PolicyStep
-
         if len(self.screen_stack) > 1:
             return
-        if not isinstance(self.frame.step, PolicyStep):
+        if self.frame.step_name != "policy":
             await self.go("policy")
-        if isinstance(self.frame.step, PolicyStep):
-            self.frame.step.open_plans()
+        if self.frame.step is not None:
+            self.frame.step.press("plans")
 
     def leave_plans(self) -> None:
         """Back to the answers of that screen."""

@@ -123,6 +123,9 @@ STATE_KEYS = (
 """Config keys that only models with recurrent or convolutional layers carry."""
 
 
+_STATE_KEYS = frozenset(STATE_KEYS)
+
+
 def keeps_states(text: Mapping[str, Any]) -> bool:
     """True where some layer keeps a state per request (Mamba, GDN, KDA, convolution): vLLM's `is_hybrid`
     and attention-free models. A hybrid family's config whose layers are all attention is not hybrid."""
@@ -132,7 +135,7 @@ def keeps_states(text: Mapping[str, Any]) -> bool:
             isinstance(kind, str) and "attention" not in kind.replace("linear_attention", "")
             for kind in layer_types
         )
-    return any(text.get(key) is not None for key in STATE_KEYS)
+    return not _STATE_KEYS.isdisjoint(text) and any(text.get(key) is not None for key in STATE_KEYS)
 
 
 def uses_v2_runner(

@@ -137,7 +137,10 @@ the upper left corner is the best place to be."""
         self._explain()
 
     def press(self, action: str) -> bool:
-        """Back leaves the plans first."""
+        """`plans` goes to the plans; back leaves them first."""
+        if action == "plans":
+            self.open_plans()
+            return True
         if action != "back" or not self.plans_open:
             return False
         self.plans_open = False

@@ -211,6 +211,48 @@ class TestExport:
         assert not target.exists()
         assert "nothing is written" in error
 
+    def test_what_would_be_replaced_is_shown_and_kept_unless_allowed(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        arguments = ["export", "--model", "Qwen/Qwen3-8B", "--gpu", "L40S", "--offline", "-o", str(tmp_path)]
+        (tmp_path / "serve.sh").write_text("mine\n")
+        status, out, error = run(capsys, *arguments, "--emit", "serve,env")
+        assert (status, out) == (2, "")
+        assert "\n-mine\n" in error
+        assert "--overwrite" in error
+        assert (tmp_path / "serve.sh").read_text() == "mine\n"
+        assert not (tmp_path / ".env.example").exists()
+        status, _, error = run(capsys, *arguments, "--emit", "serve,env", "--overwrite")
+        assert status == 0
+        assert "\n-mine\n" in error
+        assert (tmp_path / "serve.sh").read_text() != "mine\n"
+
+    def test_a_secret_is_refused_and_not_repeated(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        status, out, error = run(
+            capsys, "plan", "--model", "Qwen/Qwen3-8B", "--gpu", "L40S", "--offline", "--json",
+            "--extra-args=--api-key sk-secret",
+        )  # fmt: skip
+        assert (status, out) == (2, "")
+        assert "VLLM_API_KEY" in error
+        assert "sk-secret" not in error
+
+    def test_a_checked_commands_secret_is_not_repeated(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status, out, error = run(
+            capsys, "check", "--gpu", "L40S", "--offline", "--json", "--",
+            "vllm", "serve", "Qwen/Qwen3-8B", "--api-key", "sk-secret", "--hf-token", "hf_secret",
+        )  # fmt: skip
+        assert status == 0
+        assert "secret" not in out + error
+
+    def test_extra_flags_without_an_equals_sign_are_explained(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status, _, error = run(capsys, "plan", "--model", "m", "--extra-args", "--trust-remote-code")
+        assert status == 2
+        assert "--extra-args='--trust-remote-code'" in error
+
 
 BAD_CONFIGS: dict[str, bytes] = {
     "truncated": json.dumps(CONFIG).encode()[:100],
@@ -368,3 +410,25 @@ class TestBadInput:
             "--max-model-length", "8192",
         )  # fmt: skip
         assert "--max-model-len" in error
+
+
+class TestArtifacts:
+    """`plan --json` carries the files that `export` would write."""
+
+    def test_the_files_are_in_the_document(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        arguments = ["--model", "Qwen/Qwen3-8B", "--gpu", "L40S", "--offline"]
+        _, found = document(capsys, "plan", *arguments)
+        run(capsys, "export", *arguments, "-o", str(tmp_path / "out"))
+        written = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+        assert found["artifacts"] == written
+        assert json.loads(written["plan.json"])["artifacts"] == {}
+
+    def test_nothing_is_made_for_what_will_not_start(self, capsys: pytest.CaptureFixture[str]) -> None:
+        _, found = document(capsys, "plan", "--model", "deepseek-ai/DeepSeek-V3", "--gpu", "T4", "--offline")
+        assert found["artifacts"] == {}
+
+    def test_python_gets_them_too(self) -> None:
+        from wizard import HardwareInput, ModelInput, PlanRequest, run_plan
+
+        asked = PlanRequest(model=ModelInput(model="Qwen/Qwen3-8B"), hardware=HardwareInput(gpu="L40S"))
+        assert run_plan(asked, offline=True).artifacts["serve.sh"].startswith("#!")

@@ -7,6 +7,9 @@ import pytest
 from tests.hub.repository import CONFIG, model
 from tests.hub.server import FakeHub
 from wizard.engine import GivenUpError, Planner, Progress
+from wizard.hardware.resolve import resolve_hardware
+from wizard.models import catalogue
+from wizard.schemas.inputs import HardwareInput, ModelInput, PlanRequest
 
 
 @pytest.mark.parametrize(
@@ -52,3 +55,28 @@ class TestHub:
         progress.cancelled.set()
         with pytest.raises(GivenUpError):
             Planner().load_model("org/llama", None, progress)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "gpus"),
+    [
+        ("meta-llama/Llama-3.1-8B-Instruct", "GeForce RTX 4090", 2),
+        ("meta-llama/Llama-3.3-70B-Instruct", "H100 SXM5 80GB", 4),
+        ("Qwen/Qwen3-30B-A3B", "L40S", 2),
+        ("openai/gpt-oss-20b", "GeForce RTX 4090", 1),
+    ],
+)
+def test_longer_requests_never_fit_more_often(name: str, gpu: str, gpus: int) -> None:
+    """Every row has the settings of the plan in force, whose own row agrees with it."""
+    metadata = catalogue.load(name)
+    assert metadata is not None
+    hardware = HardwareInput(gpu=gpu, gpus=gpus)
+    request = PlanRequest(model=ModelInput(model=name), hardware=hardware)
+    cards = resolve_hardware(hardware)
+    engine = Planner(offline=True)
+    report = engine.plan(request, metadata, cards).feasibility
+    rows = engine.reach(request, metadata, cards)
+    held = [row.at_once for row in rows]
+    assert held == sorted(held, reverse=True)
+    here = next(row for row in rows if row.context == report.max_model_len)
+    assert (here.at_once, here.verdict) == (report.kv_cache.max_concurrency, report.verdict)

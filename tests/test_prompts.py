@@ -161,7 +161,8 @@ def test_files_with_other_contents_are_kept_unless_asked(tmp_path: Path) -> None
     directory = tmp_path / "llama-3-1-8b-instruct"
     directory.mkdir()
     (directory / "serve.sh").write_text("mine")
-    played("", "", "", "", "#Write the files", "#Keep them")
+    _, script, _ = played("", "", "", "", "#Write the files", "#Keep them")
+    assert "-mine" in script.text
     assert (directory / "serve.sh").read_text() == "mine"
     played("", "", "", "", "#Write the files", "#Replace them")
     assert (directory / "serve.sh").read_text() != "mine"
@@ -188,3 +189,14 @@ def test_questionary_asks_where_the_cursor_can_move() -> None:
         wizard = PlainWizard(FakeEngine(), QuestionaryAsker("unicode"))
         assert wizard.run(None, fresh=True) == INTERRUPTED
     assert wizard.draft.request.workload.gen_tokens == 64
+
+
+def test_every_file_is_offered_and_the_address_asked(tmp_path: Path) -> None:
+    _, script, wizard = played(
+        "", "", "", "", "#Files:", "#[ ] kubernetes.yaml", "", "#Listen on:", "no way!", "0.0.0.0", "#Port:", "9000",
+        "#Write the files",
+    )  # fmt: skip
+    assert (tmp_path / "llama-3-1-8b-instruct" / "kubernetes.yaml").is_file()
+    assert wizard.draft.request.serving.host == "0.0.0.0"
+    assert wizard.draft.request.serving.port == 9000
+    assert "write an address of this machine" in script.text

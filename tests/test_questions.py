@@ -50,8 +50,8 @@ def test_keys_and_options_are_unique() -> None:
     assert len(set(options)) == len(options)
 
 
-def test_every_step_but_the_last_asks_something() -> None:
-    assert {asked.step for asked in QUESTIONS} == {name for name, _ in STEPS[:-1]}
+def test_every_step_asks_something() -> None:
+    assert {asked.step for asked in QUESTIONS} == {name for name, _ in STEPS}
 
 
 def test_stops_ascend() -> None:

@@ -17,6 +17,7 @@ from wizard.text import (
     printable,
     short_count,
     span,
+    time_span,
 )
 
 
@@ -102,3 +103,16 @@ def test_short_counts(value: float, shown: str) -> None:
 @given(st.floats(min_value=0, max_value=9e11))
 def test_short_counts_stay_short(value: float) -> None:
     assert len(short_count(value)) <= 5
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (210, 390, ("210–390", "ms")),
+        (900, 9_999, ("900–10,000", "ms")),
+        (9_200, 41_000, ("9.2–41", "s")),
+        (550_000, 4_100_000, ("9.2–68", "min")),
+    ],
+)
+def test_long_times_are_told_in_larger_units(low: float, high: float, words: tuple[str, str]) -> None:
+    assert time_span(low, high) == words

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
         evaluate,
     )
     from wizard.planning.perf import estimate_performance
-    from wizard.planning.planner import check, plan, run_plan
+    from wizard.planning.planner import check, plan
     from wizard.planning.recommend import generate_recommendations
     from wizard.render.commands import render_docker_command, render_docker_compose, render_serve_command
     from wizard.render.profile import load_profile, save_profile
+    from wizard.run import run_plan
     from wizard.schemas.inputs import HardwareInput, ModelInput, PlanRequest, PolicyInput, WorkloadInput
     from wizard.schemas.outputs import FeasibilityReport, GPUInfo, PerfEstimate, Plan, VLLMConfig
 
@@ -57,7 +58,7 @@ _HOMES = {
     "render_docker_command": "render.commands",
     "render_docker_compose": "render.commands",
     "render_serve_command": "render.commands",
-    "run_plan": "planning.planner",
+    "run_plan": "run",
     "save_profile": "render.profile",
 }
 

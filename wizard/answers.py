@@ -30,7 +30,7 @@ def shown(asked: Question, value: Any) -> str:
         case "GiB" | "ms" | "B":
             return f"{value:,.10g} {asked.unit}"
         case _:
-            return count(value) if asked.whole else f"{value:.10g}"
+            return count(value) if asked.whole and asked.unit else f"{value:.10g}"
 
 
 _NUMBER = re.compile(r"(?P<number>\d[\d,_ ]*(?:\.\d+)?|\.\d+)\s*(?P<suffix>[a-z%]*)", re.IGNORECASE)

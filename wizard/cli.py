@@ -80,6 +80,12 @@ def _complain(sentence: str) -> None:
     print(f"{PROGRAM}: {printable(sentence)}", file=sys.stderr)
 
 
+def _one_line(text: str) -> str:
+    from wizard.text import printable
+
+    return printable(text.expandtabs(4), 1000)
+
+
 def _split_serve(arguments: list[str]) -> tuple[list[str], list[str]]:
     """`check` takes a whole `vllm serve` command after `--`."""
     if "--" not in arguments:
@@ -92,6 +98,8 @@ class _Parser(argparse.ArgumentParser):
     """argparse, with one sentence instead of a usage block on errors."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("argument --extra-args"):
+            message += "; join it with an equals sign, as in --extra-args='--trust-remote-code'"
         _complain(f"{message}; see {self.prog} --help")
         self.exit(2)
 
@@ -134,8 +142,6 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("-o", "--output", required=True, metavar="DIR", help="where to write; new by default")
     export.add_argument("--emit", metavar="A,B", help="which artifacts, or all; the usual ones by default")
     export.add_argument("--overwrite", action="store_true", help="replace files that differ")
-    export.add_argument("--host", default="127.0.0.1", help="address vLLM listens on (%(default)s)")
-    export.add_argument("--port", type=int, default=8000, help="port vLLM listens on (%(default)s)")
 
     _common_options(_command(commands, "detect", "the GPUs of this machine", _detect))
     for name, help_text, run in (
@@ -306,6 +312,9 @@ def _sentence(error: Any) -> str:
 
     key, value, words = first_problem(error)
     option = next((each.option for each in QUESTIONS if each.key == key), key)
+    words = words.removeprefix("value error, ")
+    if key == "policy.extra_args":  # not repeated: it may hold a key
+        return f"--extra-args is not allowed: {words}."
     return f"{option} {value!r} is not allowed: {words}."
 
 
@@ -352,6 +361,10 @@ def _plan(options: argparse.Namespace) -> int:
 
     with watched(offline=options.offline) as traffic:
         plan = run_plan(request, offline=options.offline, traffic=traffic)
+    if options.json:
+        from wizard.run import with_artifacts
+
+        plan = with_artifacts(plan, request)
     return _show(plan, request, options.json)
 
 
@@ -380,7 +393,10 @@ def _check(options: argparse.Namespace) -> int:
     from wizard.planning.planner import Surroundings, check
     from wizard.progress import watched
     from wizard.vllm.serve_args import parse_serve_command
+    from wizard.vllm.serve_words import ONLY_SERVE, calls_vllm
 
+    if not calls_vllm(options.serve):
+        raise WizardError(ONLY_SERVE)
     version = _version_to_plan_for(options.vllm_version)
     command = parse_serve_command(options.serve, version=version, read_config=_read_text)
     config = command.config
@@ -395,6 +411,8 @@ def _check(options: argparse.Namespace) -> int:
         answers.setdefault("hardware.gpus", needed)
     nodes_given = "hardware.nodes" in answers
     answers.setdefault("hardware.nodes", config.nnodes)
+    answers["serving.host"] = command.host or "0.0.0.0"  # as vLLM does when told nothing
+    answers["serving.port"] = command.port or 8000
     request = _build(answers)
     with watched(offline=options.offline) as traffic:
         metadata = load_model_metadata(
@@ -434,16 +452,27 @@ def _export(options: argparse.Namespace) -> int:
     from wizard.planning.planner import run_plan
     from wizard.progress import watched
     from wizard.render.bundle import render
-    from wizard.render.writer import write_bundle
+    from wizard.render.writer import diff_bundle, write_bundle
 
+    if not options.output.strip():
+        raise WizardError("-o needs a directory to write into, such as -o ./bundle.")
     with watched(offline=options.offline) as traffic:
         plan = run_plan(request, offline=options.offline, traffic=traffic)
     emit = options.emit.split(",") if options.emit else None
-    artifacts = render(plan, request, emit, host=options.host, port=options.port)
+    artifacts = render(plan, request, emit)
     if plan.feasibility.verdict == "wont_start":
         _complain(f"nothing is written, because this won't start: {plan.feasibility.error}")
         return _show(plan, request, options.json) if options.json else 1
-    written = write_bundle(Path(options.output), artifacts, overwrite=options.overwrite)
+    target = Path(options.output)
+    differing = diff_bundle(target, artifacts)
+    for line in "".join(differing.values()).splitlines():
+        print(_one_line(line), file=sys.stderr)
+    if differing and not options.overwrite:
+        raise WizardError(
+            f"{options.output} holds {len(differing)} of these files with other contents, as shown; nothing was "
+            "changed: add --overwrite to replace them, or choose a new directory."
+        )
+    written = write_bundle(target, artifacts, overwrite=options.overwrite)
     if options.json:
         from wizard.dataclass import replace
 

@@ -7,7 +7,7 @@ says so and belongs in a worker.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -112,19 +112,25 @@ class Engine(Protocol):
     def reach(
         self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]
     ) -> Sequence[Reach]:
-        """The same plan at other context lengths, shortest first. Slow."""
+        """The plan's own settings at other context lengths, shortest first. Slow."""
         ...
 
-    def render(self, plan: Plan, request: PlanRequest) -> Mapping[str, str]:
-        """Every artifact by file name. Pure."""
+    def render(
+        self, plan: Plan, request: PlanRequest, ticked: Collection[str] | None = None
+    ) -> Mapping[str, str]:
+        """Every file that fits the plan, by name; README.md speaks of those `ticked`. Pure."""
+        ...
+
+    def usual(self, plan: Plan, request: PlanRequest) -> Collection[str]:
+        """Names of the files that are ticked unless the user says otherwise. Pure."""
         ...
 
     def write(self, directory: Path, artifacts: Mapping[str, str], *, overwrite: bool) -> Written:
         """Writes all artifacts or none; WizardError where one would replace a differing file unasked."""
         ...
 
-    def existing(self, directory: Path, artifacts: Mapping[str, str]) -> Sequence[str]:
-        """Names of artifacts that are on disk already with other contents."""
+    def differences(self, directory: Path, artifacts: Mapping[str, str]) -> Mapping[str, str]:
+        """What writing would change in files that are there already: a unified diff by name."""
         ...
 
 
@@ -255,12 +261,16 @@ class Planner:
     def reach(
         self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]
     ) -> Sequence[Reach]:
-        found: list[Reach] = []
-        for context in context_lengths(metadata.max_position_embeddings, request.model.max_model_len):
-            plan = self.plan(request.with_value("model.max_model_len", context), metadata, gpus)
-            report = plan.feasibility
-            found.append(Reach(context, report.kv_cache.max_concurrency, report.verdict))
-        return found
+        from wizard.planning.planner import at_lengths
+
+        plan = self.plan(request, metadata, gpus)
+        chosen = plan.feasibility.max_model_len
+        lengths = context_lengths(metadata.max_position_embeddings, chosen)
+        reports = at_lengths(plan, request, self._metadata(request, metadata), lengths)
+        return [
+            Reach(length, report.kv_cache.max_concurrency, report.verdict)
+            for length, report in zip(lengths, reports, strict=True)
+        ]
 
     def version(self, request: PlanRequest) -> str:
         """The vLLM version to plan for: as asked, else the one installed beside us, else the newest known."""
@@ -273,10 +283,17 @@ class Planner:
             self._version = installed_vllm_version() or NEWEST_KNOWN
         return self._version
 
-    def render(self, plan: Plan, request: PlanRequest) -> Mapping[str, str]:
-        from wizard.render.bundle import render
+    def render(
+        self, plan: Plan, request: PlanRequest, ticked: Collection[str] | None = None
+    ) -> Mapping[str, str]:
+        from wizard.render.bundle import render_all
 
-        return render(plan, request)
+        return render_all(plan, request, ticked)
+
+    def usual(self, plan: Plan, request: PlanRequest) -> Collection[str]:
+        from wizard.render.bundle import usual_files
+
+        return usual_files(plan, request)
 
     def write(self, directory: Path, artifacts: Mapping[str, str], *, overwrite: bool) -> Written:
         from wizard.render.writer import write_bundle
@@ -284,10 +301,10 @@ class Planner:
         written = write_bundle(directory, dict(artifacts), overwrite=overwrite)
         return Written(directory, tuple(written.files))
 
-    def existing(self, directory: Path, artifacts: Mapping[str, str]) -> Sequence[str]:
+    def differences(self, directory: Path, artifacts: Mapping[str, str]) -> Mapping[str, str]:
         from wizard.render.writer import diff_bundle
 
-        return list(diff_bundle(directory, artifacts))
+        return diff_bundle(directory, artifacts)
 
     @staticmethod
     def _metadata(request: PlanRequest, metadata: ModelMetadata) -> ModelMetadata:

@@ -7,29 +7,24 @@ questions are numbered lines, and nothing that was printed is ever changed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import ValidationError
 
 from wizard.answers import AnswerError, parse, shown
 from wizard.asking import Asker, LeaveError, LineAsker, Option, QuestionaryAsker
 from wizard.draft import Draft
 from wizard.engine import Engine, ModelRow, Planner
 from wizard.errors import WizardError
+from wizard.leaving import next_steps, suggested_directory
 from wizard.questions import PRESETS, QUESTIONS, STEPS, Question, Step, question
 from wizard.schemas.inputs import PlanRequest
 from wizard.session import Resume, Session, SessionStore
 from wizard.text import charset, gib, own_environment, printable
-from wizard.wording import (
-    VERDICTS,
-    next_steps,
-    plan_lines,
-    request_words,
-    suggested_directory,
-)
-
-if TYPE_CHECKING:
-    pass
+from wizard.ticks import Ticks
+from wizard.wording import VERDICTS, plan_lines, request_words
 
 INTERRUPTED = 130
 """Exit status after Ctrl+C, as shells count it."""
@@ -42,7 +37,7 @@ class PlainWizard:
         self.engine, self.asker, self.store = engine, asker, store
         self.draft = Draft(engine, asker.say)
         self.directory = ""
-        self.unticked: set[str] = set()
+        self.ticks = Ticks()
         self.step: Step = "model"
 
     # -- from start to end
@@ -72,7 +67,8 @@ class PlainWizard:
             options = (("continue", "Continue where I left off"), ("fresh", "Start afresh"))
             if self.asker.choose(words, options, "continue") == "continue":
                 request = found.session.request
-                self.directory, self.unticked = found.session.directory, set(found.session.unticked)
+                self.directory = found.session.directory
+                self.ticks = Ticks(found.session.unticked, found.session.ticked)
                 self.step = next((name for name, _ in STEPS if name == found.session.step), "model")
         if request is not None:
             self.draft.request = request
@@ -124,7 +120,12 @@ class PlainWizard:
     def _questions(self) -> list[Option]:
         if self.step == "export":
             return [
-                ("directory", f"Directory: {self._directory()}"),
+                ("directory", f"Directory: {printable(self._directory(), 300)}"),
+                *(
+                    (each.key, f"{each.title}: {self._shown(each)}")
+                    for each in QUESTIONS
+                    if each.step == "export"
+                ),
                 ("files", f"Files: {', '.join(self._ticked()) or 'none'}"),
                 ("show", "Show a file"),
             ]
@@ -175,8 +176,18 @@ class PlainWizard:
             return
         now = self._value(asked)
         default = asked.none if now is None else shown(asked, now)
-        answer = self.asker.ask(asked.title, default, lambda text: _complaint(asked, text))
+        answer = self.asker.ask(asked.title, default, lambda text: self._complaint(asked, text))
         self.draft.change(((key, parse(asked, answer)),), asked.title)
+
+    def _complaint(self, asked: Question, text: str) -> str | None:
+        """What is wrong with an answer, for the question or for the request."""
+        try:
+            self.draft.request.with_value(asked.key, parse(asked, text))
+        except AnswerError as error:
+            return str(error)
+        except ValidationError as error:
+            return f"{asked.title}: {error.errors()[0]['msg'].removeprefix('Value error, ')}."
+        return None
 
     def _ask_preset(self) -> None:
         options = [(each.name, f"{each.name}: {each.help}") for each in PRESETS]
@@ -277,26 +288,38 @@ class PlainWizard:
     def _directory(self) -> str:
         return self.directory or suggested_directory(self.draft.request)
 
-    def _artifacts(self) -> dict[str, str]:
+    def _usual(self) -> Collection[str]:
         plan = self.draft.whole_plan()
-        return dict(self.engine.render(plan, self.draft.request)) if plan is not None else {}
+        return self.engine.usual(plan, self.draft.request) if plan is not None else ()
+
+    def _artifacts(self) -> dict[str, str]:
+        """Every file that fits the plan; README.md among them speaks of the ticked ones."""
+        plan = self.draft.whole_plan()
+        if plan is None:
+            return {}
+        listed = [*(set(self._usual()) - self.ticks.unticked), *self.ticks.ticked]
+        return dict(self.engine.render(plan, self.draft.request, listed))
 
     def _ticked(self) -> dict[str, str]:
-        return {name: text for name, text in self._artifacts().items() if name not in self.unticked}
+        files = self._artifacts()
+        return {name: files[name] for name in self.ticks.wanted(files, self._usual())}
 
     def _ask_directory(self) -> None:
         self.directory = self.asker.ask("Directory", self._directory(), lambda text: None)
 
     def _ask_files(self) -> None:
         while True:
-            names = list(self._artifacts())
-            options = [(name, f"{'[x]' if name not in self.unticked else '[ ]'} {name}") for name in names]
+            usual = self._usual()
+            options = [
+                (name, f"{'[x]' if self.ticks.on(name, usual) else '[ ]'} {name}")
+                for name in self._artifacts()
+            ]
             name = self.asker.choose(
                 "Files to write; choosing one turns it on or off", [("", "Done"), *options], ""
             )
             if not name:
                 return
-            self.unticked.symmetric_difference_update({name})
+            self.ticks.toggle(name, usual)
 
     def _show_file(self) -> None:
         artifacts = self._artifacts()
@@ -313,21 +336,23 @@ class PlainWizard:
             )
             self.asker.say(f"Not written: {words}.")
             return False
-        directory = Path(self._directory()).expanduser()
         try:
-            differing = self.engine.existing(directory, files)
+            directory = Path(self._directory()).expanduser()
+            differing = self.engine.differences(directory, files)
             if differing:
+                for line in "".join(differing.values()).splitlines():
+                    self.asker.say(printable(line.expandtabs(4), 1000))
                 options = (("keep", "Keep them, write nothing"), ("replace", "Replace them"))
                 words = f"In {printable(directory, 200)} these have other contents: {printable(', '.join(differing))}."
                 if self.asker.choose(words, options, "keep") == "keep":
                     return False
             written = self.engine.write(directory, files, overwrite=bool(differing))
-        except WizardError as error:
+        except (WizardError, RuntimeError) as error:  # RuntimeError: ~nobody has no home directory
             self.asker.say(printable(error))
             return False
         names = [path.name for path in written.files]
         self.asker.say(f"Written to {printable(written.directory, 300)}: {', '.join(names)}")
-        for line in next_steps(written.directory, names):
+        for line in next_steps(written.directory, names, self.draft.request):
             self.asker.say(printable(line, 1000))
         return True
 
@@ -338,19 +363,12 @@ class PlainWizard:
             step=self.step,
             request=self.draft.request,
             directory=self.directory,
-            unticked=tuple(sorted(self.unticked)),
+            unticked=tuple(sorted(self.ticks.unticked)),
+            ticked=tuple(sorted(self.ticks.ticked)),
         )
         before = self.store.trouble
         if not self.store.save(session) and self.store.trouble != before:
             self.asker.say(self.store.trouble)
-
-
-def _complaint(asked: Question, text: str) -> str | None:
-    try:
-        parse(asked, text)
-    except AnswerError as error:
-        return str(error)
-    return None
 
 
 def _title(step: str) -> str:

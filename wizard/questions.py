@@ -459,6 +459,27 @@ QUESTIONS: tuple[Question, ...] = (
             *(Choice(version, version) for version in VLLM_VERSIONS),
         ),
     ),
+    Question(
+        key="serving.host",
+        step="export",
+        title="Listen on",
+        help="127.0.0.1: this machine only; 0.0.0.0: everyone who reaches it, so set a key · --host",
+        kind="text",
+        option="--host",
+        default="127.0.0.1",
+    ),
+    Question(
+        key="serving.port",
+        step="export",
+        title="Port",
+        help="Where clients find the server; below 1024 it needs the right to · --port",
+        kind="number",
+        option="--port",
+        default=8000,
+        whole=True,
+        low=1,
+        high=65535,
+    ),
 )
 
 _BY_KEY: Mapping[str, Question] = MappingProxyType({question.key: question for question in QUESTIONS})

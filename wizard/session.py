@@ -47,7 +47,9 @@ class Session(Checked):
     directory: str = ""
     """Where the export goes, as typed; empty for the wizard's own suggestion."""
     unticked: tuple[str, ...] = ()
-    """Files that the user does not want written."""
+    """Usual files that the user does not want written."""
+    ticked: tuple[str, ...] = ()
+    """Other files that the user wants as well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,6 +197,20 @@ def span(low: float, high: float) -> str:
     return f"{milliseconds(rounded(low))}–{milliseconds(rounded(high))}"
 
 
+SECONDS_FROM_MS = 10_000
+MINUTES_FROM_MS = 600_000
+"""Upper ends from which a range of milliseconds is told in seconds, and in minutes."""
+
+
+def time_span(low_ms: float, high_ms: float) -> tuple[str, str]:
+    """A forecast's range of time and its unit: `210–390` and `ms`, `9.2–41` and `s`, `9.2–68` and `min`."""
+    if high_ms >= MINUTES_FROM_MS:
+        return span(low_ms / 60_000, high_ms / 60_000), "min"
+    if high_ms >= SECONDS_FROM_MS:
+        return span(low_ms / 1000, high_ms / 1000), "s"
+    return span(low_ms, high_ms), "ms"
+
+
 def params(value: float | None) -> str:
     """Parameters in billions: `30.5B`, `0.5B`, `1.04T`; `?` where nobody knows."""
     if value is None:

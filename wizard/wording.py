@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from wizard.schemas.inputs import ModelInput, PlanRequest
 from wizard.schemas.outputs import FeasibilityReport, GPUInfo, Plan, Verdict
-from wizard.text import count, gib, printable, span
+from wizard.text import count, gib, printable, span, time_span
 
 EXAMPLE_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 """What a first run starts from: small enough for most cards, known without network."""
@@ -23,15 +21,6 @@ VERDICTS: Mapping[Verdict, tuple[str, str]] = MappingProxyType(
     {"fits": ("✓", "Fits"), "tight": ("!", "Tight"), "wont_start": ("✗", "Won't start")}
 )
 """Sign and word of each verdict."""
-
-STARTERS = (
-    ("serve.sh", "./serve.sh"),
-    ("docker-compose.yaml", "docker compose up"),
-    ("compose.yaml", "docker compose up"),
-    ("docker-run.sh", "./docker-run.sh"),
-    ("docker.sh", "./docker.sh"),
-)
-"""How to start what was written, by file, the simplest way first."""
 
 
 def first_request() -> PlanRequest:
@@ -110,30 +99,8 @@ def plan_lines(plan: Plan) -> list[str]:
     speed = plan.performance
     if speed is not None:
         lines.append(
-            f"  first token {span(speed.ttft_ms.low, speed.ttft_ms.high)} ms, "
-            f"each token {span(speed.tpot_ms.low, speed.tpot_ms.high)} ms, "
+            f"  first token {' '.join(time_span(speed.ttft_ms.low, speed.ttft_ms.high))}, "
+            f"each token {' '.join(time_span(speed.tpot_ms.low, speed.tpot_ms.high))}, "
             f"output {span(speed.output_tokens_per_s.low, speed.output_tokens_per_s.high)} tok/s"
         )
     return lines
-
-
-def suggested_directory(request: PlanRequest) -> str:
-    """Where the files go unless somebody says otherwise: here, named after the model."""
-    name = request_words(request).lower()
-    safe = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in name)
-    return "./" + ("-".join(filter(None, safe.split("-")))[:60] or "vllm")
-
-
-def next_steps(directory: Path, names: Sequence[str]) -> tuple[str, str, str]:
-    """Three lines for the moment after writing: start it, see that it runs, measure it or come back."""
-    start = next((command for name, command in STARTERS if name in names), "")
-    measure = (
-        "./bench.sh    # measures the forecast"
-        if "bench.sh" in names
-        else "vllm-wizard-tui --profile profile.yaml    # reopens it"
-    )
-    return (
-        f"cd {shlex.quote(str(directory))}" + (f" && {start}" if start else ""),
-        "curl -s http://127.0.0.1:8000/v1/models    # is it up?",
-        measure,
-    )

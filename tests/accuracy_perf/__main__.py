@@ -1,4 +1,4 @@
-"""`python -m tests.accuracy_perf [--records FILE] [--json FILE] [--refit]`
+"""`python -m tests.accuracy_perf [--records FILE] [--json FILE] [--refit | --ranges]`
 
 Without a file: the records beside the repository, each row predicted with constants that were fitted without
 its (source, model, GPU, dtype) group, and with the shipped ones. With a file: the shipped constants.
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--refit", action="store_true", help="fit the constants anew and write them (minutes)"
     )
+    parser.add_argument("--ranges", action="store_true", help="write the ranges anew, constants as they are")
     chosen = parser.parse_args(arguments)
     path = chosen.records or SHARED / "perf" / "records.jsonl"
     if not path.is_file():
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if chosen.refit:
         refit.refit(runs, FOLDS_FILE)
+    elif chosen.ranges:
+        refit.ranges_only(runs, FOLDS_FILE)
     print(f"{len(runs)} of {len(found)} rows of {path.name} are judged; left out:")
     for reason, count in Counter(item.reason for item in found if isinstance(item, Skipped)).most_common():
         print(f"  {count:4d}  {reason}")

@@ -69,7 +69,7 @@ def forecast(run: Run, constants: Constants) -> tuple[Mapping[str, float], Serve
 
 def _setting(run: Run) -> Setting:
     facts = model_facts(run.metadata)
-    sharding = Sharding(tp=run.tp, dp=run.shared_dp, expert_parallel=run.ep)
+    sharding = Sharding(tp=run.tp, dp=run.shared_dp, expert_parallel=run.ep, stages=run.pp)
     cache_bytes = 1.0 if "fp8" in run.kv_dtype else 2.0
     held = cache_tokens(run, facts, sharding, cache_bytes) / (run.prompt + run.output / 2)
     tokens, seqs = batch_limits(run.gpu, offline=run.offline)
@@ -83,6 +83,7 @@ def _setting(run: Run) -> Setting:
         if run.kind == "closed" and math.isfinite(run.requests)
         else 10.0,
         equal_lengths=run.kind == "closed" and run.equal_lengths,
+        stages=run.pp,
     )
     return Setting(
         facts=facts,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.accuracy_perf.records import Run
-from wizard.planning.perf_data import FIGURES, HEAVY_LOAD, band, neighbours
+from wizard.planning.perf_data import FIGURES, band, load, neighbours
 from wizard.planning.serving import Served
 
 TARGETS = {"tpot_ms": 0.14, "output_tok_s": 0.19, "ttft_ms": 0.27}
@@ -55,17 +55,25 @@ class Line:
 
 def judge(run: Run, predicted: Mapping[str, float], served: Served) -> Iterator[Judged]:
     """Every measured figure of a run beside its forecast and range."""
-    known = neighbours(run.gpu.catalogue_name or run.gpu.name, run.metadata.text_type)
-    heavy = is_heavy(served)
+    gpu = run.gpu.catalogue_name or run.gpu.name
+    known = neighbours(gpu, run.metadata.text_type)
     for figure in FIGURES:
         if figure in run.measured:
-            low, high = band(figure, run.family, heavy=heavy, widening=known.widening)
+            low, high = band(
+                figure,
+                run.family,
+                heavy=load_of(served),
+                widening=known.widening,
+                gpu=gpu,
+                model_family=run.metadata.text_type,
+            )
             middle = predicted[figure]
             yield Judged(run, figure, middle, middle * low, middle * high)
 
 
-def is_heavy(served: Served) -> bool:
-    return served.saturated or served.running > HEAVY_LOAD
+def load_of(served: Served) -> float:
+    """What waits beyond capacity is not told by every kind of traffic: saturated is taken as twice as many."""
+    return load(served.running, served.running * (2 if served.saturated else 1))
 
 
 SLICES: Mapping[str, Callable[[Run], str]] = {

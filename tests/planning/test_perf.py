@@ -235,6 +235,26 @@ def test_pipeline_stages_raise_the_rate_of_many_more_than_of_one() -> None:
     assert gain[128] > 1.15
 
 
+def test_stages_wait_for_each_other_where_engines_of_their_own_would_not() -> None:
+    """Each prompt holds up every batch on its way; two engines of four cards each only see their own."""
+    stages = forecast(DENSE, count=8, users=64, tensor_parallel_size=4, pipeline_parallel_size=2)
+    engines = forecast(DENSE, count=8, users=64, tensor_parallel_size=4, data_parallel_size=2)
+    assert stages.tpot_ms.mid > 1.05 * engines.tpot_ms.mid
+    assert stages.output_tokens_per_s.mid < engines.output_tokens_per_s.mid
+
+
+@pytest.mark.parametrize("name", [SMALL, EXPERTS])
+def test_one_user_more_never_makes_a_range_jump(name: str) -> None:
+    steps = (*range(60, 70), *range(124, 134), *range(252, 262))
+    found = {
+        users: forecast(name, "H200 SXM 141GB", 4, users=users, max_num_seqs=1024).tpot_ms for users in steps
+    }
+    for one, two in pairwise(steps):
+        if two == one + 1:
+            assert found[two].low == pytest.approx(found[one].low, rel=0.05)
+            assert found[two].high == pytest.approx(found[one].high, rel=0.05)
+
+
 def test_the_basis_names_its_neighbours() -> None:
     assert "runs of llama models on H100 SXM5 80GB" in forecast(SMALL).basis
     assert "on other GPUs" in forecast(SMALL, "L4").basis

@@ -234,6 +234,45 @@ def test_every_fix_keeps_its_promise(asked: PlanRequest) -> None:
     assert len(set(titles)) == len(titles) <= 6
 
 
+GOALS = ("latency", "balanced", "throughput")
+SAME = 0.95
+"""A goal's plan may fall so far short of another goal's, where it is plainer: `ranking.PLAINER` takes 3 %, and the
+settings of the goals (slots, tokens per step) differ a little besides."""
+
+LARGE = (*MODELS[1:2], "Qwen/Qwen3-30B-A3B", "zai-org/GLM-4.5", "Qwen/Qwen3-235B-A22B-FP8")
+
+
+@few
+@given(
+    st.sampled_from((*LARGE, "deepseek-ai/DeepSeek-V3", "moonshotai/Kimi-K2-Thinking", *MODELS[:1])),
+    st.sampled_from(("A100 PCIe 80GB", "NVIDIA L40S", "H100 SXM5 80GB", "H200 SXM 141GB")),
+    st.sampled_from((1, 2, 4, 8)),
+    st.sampled_from((1, 2)),
+    st.sampled_from((1, 16, 32, 64, 256)),
+)
+def test_each_goal_gets_what_it_asks_for(model: str, card: str, gpus: int, nodes: int, users: int) -> None:
+    """No goal's plan answers sooner than that for latency, or makes more tokens than that for throughput."""
+    plans = [
+        planned(
+            request(
+                model,
+                card,
+                gpus,
+                hardware={"nodes": nodes},
+                workload={"concurrency": users, "batching_mode": goal},
+            ),
+            fixes=False,
+        )
+        for goal in GOALS
+    ]
+    speeds = [each.performance for each in plans if each.performance is not None]
+    assume(len(speeds) == len(GOALS) and len({each.feasibility.verdict for each in plans}) == 1)
+    took_ms = [speed.ttft_ms.mid + speed.tpot_ms.mid * 255 for speed in speeds]
+    rates = [speed.output_tokens_per_s.mid for speed in speeds]
+    assert took_ms[0] * SAME <= min(took_ms), took_ms
+    assert rates[2] >= SAME * max(rates), rates
+
+
 @st.composite
 def commands(draw: st.DrawFn) -> tuple[VLLMConfig, int, str, WorkloadInput | None]:
     """A typed command on some machine, with or without a workload."""

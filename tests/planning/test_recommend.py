@@ -180,6 +180,37 @@ class TestLimitsOnTime:
         assert bound.performance.ttft_ms.mid < policy["max_ttft_ms"]
         assert bound.config.tensor_parallel_size > free.config.tensor_parallel_size
 
+    def test_eight_bits_are_taken_where_sixteen_miss_the_limit_and_eight_keep_it(self) -> None:
+        """65 of weights in 16 bits are read by four cards in 8 ms a token, and prompts come on top: 12 ms is missed by
+        a fifth. Rounded to 8 bits it is kept, and rounding is allowed."""
+        policy = {"max_tpot_ms": 12.0}
+        asked = request("Qwen/Qwen3-32B", "H100 SXM5 80GB", 4, workload={"concurrency": 32}, policy=policy)
+        plan = quick(asked)
+        assert plan.performance is not None
+        assert plan.performance.tpot_ms.mid <= 12
+        assert plan.config.quantization == "fp8_per_tensor"
+        assert "12 ms" in plan.config.explanations["quantization"]
+        strict = quick(
+            asked.with_value("policy.allow_quantized", False).with_value("policy.allow_fp8_kv", False)
+        )
+        assert strict.config.quantization is None
+        assert strict.warnings
+
+    def test_smaller_steps_are_tried_before_precision_is_given_up(self) -> None:
+        """Long prompts share their steps with those who decode: fewer tokens a step leave more of it to them."""
+        workload = {"prompt_tokens": 8000, "concurrency": 16}
+        plan = quick(request(LLAMA_8B, "L40S", workload=workload, policy={"max_tpot_ms": 60.0}))
+        free = quick(request(LLAMA_8B, "L40S", workload=workload))
+        assert plan.performance is not None
+        assert plan.performance.tpot_ms.mid <= 60
+        assert (plan.config.max_num_batched_tokens or 0) < (free.config.max_num_batched_tokens or 0)
+        assert (plan.config.quantization, plan.config.kv_cache_dtype) == (None, None)
+        assert "limit" in plan.config.explanations["max_num_batched_tokens"]
+
+    def test_nothing_is_given_up_for_a_limit_that_stays_out_of_reach(self) -> None:
+        plan = on_h100(policy={"max_tpot_ms": 0.5})
+        assert (plan.config.quantization, plan.config.kv_cache_dtype) == (None, None)
+
 
 class TestTypedFlags:
     def test_a_typed_flag_is_planned_with(self) -> None:

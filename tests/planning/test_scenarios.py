@@ -225,21 +225,37 @@ class TestSmallAndOddMachines:
         assert plan.config.quantization is None
 
     def test_a_t4(self) -> None:
-        """No bfloat16 (7.5 is before 8.0): float16. No fp8 arithmetic: neither online rounding nor an 8-bit cache. 4 B
-        parameters are 7.5 of 14.6 and fit."""
+        """No bfloat16 (7.5 is before 8.0): float16. 4 B parameters are 7.5 of 14.6 and fit as they are."""
         plan = planned(request("Qwen/Qwen3-4B", "T4"))
         assert plan.feasibility.verdict == "fits"
         assert plan.config.explanations["dtype"].startswith("float16")
         assert (plan.config.quantization, plan.config.kv_cache_dtype) == (None, None)
 
     def test_an_8b_on_a_t4(self) -> None:
-        """15.3 on 14.6: the 8-bit checkpoint, which vLLM widens on the fly there, comes before a second card."""
-        asked = request("Qwen/Qwen3-8B", "T4")
+        """15.3 on 14.6. No fp8 arithmetic, but Marlin's kernels keep weights in 8 bits and widen them to multiply: vLLM
+        rounds them while loading (8.5), and the cache stays in 16 bits."""
+        plan = planned(request("Qwen/Qwen3-8B", "T4"))
+        assert plan.feasibility.verdict == "fits"
+        assert plan.config.quantization == "fp8_per_tensor"
+        assert plan.config.kv_cache_dtype is None
+
+    def test_an_8b_on_a_t4_that_may_not_be_rounded(self) -> None:
+        """Nothing of this card is left to try: the 8-bit checkpoint or rounding would be against the answers, so that
+        each fix takes that answer back too, in the same step."""
+        asked = request("Qwen/Qwen3-8B", "T4", policy={"allow_quantized": False})
         plan = planned(asked)
         assert plan.feasibility.verdict == "wont_start"
-        assert plan.fixes[0].changes == (("model.model", "Qwen/Qwen3-8B-FP8"),)
-        assert plan.fixes[1].changes == (("hardware.gpus", 2),)
-        assert all(after(asked, fix).feasibility.verdict == "fits" for fix in plan.fixes[:2])
+        changed = [dict(fix.changes) for fix in plan.fixes]
+        assert {"model.quantization": "fp8", "policy.allow_quantized": True} in changed
+        assert all(after(asked, fix).feasibility.verdict == "fits" for fix in plan.fixes)
+
+    def test_before_its_kernels_a_t4_is_not_offered_rounding(self) -> None:
+        """Through 0.13 fp8 needs 8.0: an Ampere card rounds there, a Turing one doesn't."""
+        policy = {"vllm_version": "0.12.0"}
+        assert planned(request("Qwen/Qwen3-8B", "T4", policy=policy)).config.quantization is None
+        plan = planned(request("Qwen/Qwen2.5-72B-Instruct", "NVIDIA RTX A6000", 2, policy=policy))
+        assert plan.feasibility.verdict == "fits"
+        assert plan.config.quantization == "fp8"
 
     def test_a_card_half_taken(self) -> None:
         """vLLM's share is of the whole card, and it refuses to start where less is free: the share comes down to what

@@ -14,6 +14,7 @@ from tests.render.plans import gpu, plan, request
 from tests.vllm.test_flags import TWELVE
 from wizard.render.arguments import serve_arguments
 from wizard.render.bundle import render
+from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan, VLLMConfig
 from wizard.vllm.flags import flag_table
 from wizard.vllm.serve_args import parse_serve_command
@@ -165,13 +166,18 @@ def test_no_secret_of_the_environment_is_written(monkeypatch: pytest.MonkeyPatch
         assert not [file for file, text in files.items() if "secretsecret" in text]
 
 
+def listening(host: str, port: int = 8000) -> PlanRequest:
+    """The request with another address."""
+    return request().with_value("serving.host", host).with_value("serving.port", port)
+
+
 def test_the_chosen_address_and_port_reach_every_artifact() -> None:
-    files = render(made("plain", "0.33.0"), request(), ["all"], host="0.0.0.0", port=9000)
+    files = render(made("plain", "0.33.0"), listening("0.0.0.0", 9000), ["all"])
     assert "--host 0.0.0.0 \\\n  --port 9000" in files["serve.sh"]
     assert "-p 9000:8000" in files["docker-run.sh"]
     assert "- 9000:8000" in files["docker-compose.yaml"]
     assert "http://127.0.0.1:9000" in files["smoke.sh"]
     assert "set `VLLM_API_KEY` and a firewall" in files["README.md"]
-    files = render(made("plain", "0.33.0"), request(), ["docker", "smoke"], host="::1")
+    files = render(made("plain", "0.33.0"), listening("::1"), ["docker", "smoke"])
     assert "-p '[::1]:8000:8000'" in files["docker-run.sh"]
     assert "http://[::1]:8000" in files["smoke.sh"]

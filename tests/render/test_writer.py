@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import random
 import signal
@@ -196,13 +197,14 @@ def test_a_name_with_foreign_bytes_comes_out_as_the_same_bytes(tmp_path: Path) -
 
 
 def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    stale, foreign = tmp_path / f".bundle.partial-{dead.pid}", tmp_path / f".bundle.partial-{os.getppid()}"
+    stale, foreign = tmp_path / ".bundle.partial-dead", tmp_path / ".bundle.partial-alive"
     for folder in (stale, foreign):
         folder.mkdir()
         (folder / "x").write_text("x")
+    handle = os.open(foreign, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
     write_bundle(tmp_path / "bundle", OLD)
+    os.close(handle)
     assert not stale.exists()
     assert foreign.exists()
 
@@ -229,47 +231,160 @@ def test_two_exports_at_once_end_in_one_of_the_two_states(tmp_path: Path) -> Non
 KILLED = """
 import os, sys
 from wizard.render import writer
-old, new = ({f"file-{i}.sh": word * 40000 for i in range(12)} for word in ("old ", "new "))
+old, new = ({f"file-{i}.sh": word * 4000 for i in range(12)} for word in ("old ", "new "))
+old["only-old.sh"], new["only-new.sh"] = "old ", "new "
+os.chdir(sys.argv[1])
 print("ready", flush=True)
 for line in sys.stdin:
     if os.fork() == 0:
         os.write(1, f"{os.getpid()}\\n".encode())
         while True:
-            writer.write_bundle(sys.argv[1], new, overwrite=True)
-            writer.write_bundle(sys.argv[1], old, overwrite=True)
+            writer.write_bundle(sys.argv[2], new, overwrite=True)
+            writer.write_bundle(sys.argv[2], old, overwrite=True)
     os.wait()
     os.write(1, b"gone\\n")
 """
-KILLS = 60
+KILLS = {"plain": 60, "folders": 200, "here": 60}
+WHOLE = ({f"file-{index}.sh": word * 4000 for index in range(12)} for word in ("old ", "new "))
+OLD_WHOLE, NEW_WHOLE = WHOLE
 
 
-def test_kill_9_at_random_moments_leaves_the_old_bundle_or_the_new(tmp_path: Path) -> None:
-    """The issue's 200 moments: `KILLS` here, so that the suite stays quick; they differ in every run."""
+@pytest.mark.parametrize("kind", ["plain", "folders", "here"])
+def test_kill_9_at_random_moments_leaves_the_old_bundle_or_the_new(kind: str, tmp_path: Path) -> None:
+    """At random moments, others in every run: in a plain directory, one that holds folders, and the current one."""
     target = tmp_path / "bundle"
-    whole = [{f"file-{index}.sh": word * 40000 for index in range(12)} for word in ("old ", "new ")]
-    write_bundle(target, whole[0])
+    write_bundle(target, {**OLD_WHOLE, "mine.txt": "mine"})
+    if kind == "folders":
+        (target / "folder" / "deeper").mkdir(parents=True)
+        (target / "folder" / "deeper" / "x").write_text("x")
+    inode = target.stat().st_ino
     pause = threading.Event()
+    where, name = (target, ".") if kind == "here" else (tmp_path, "bundle")
     with subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", KILLED, str(where), name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as parent:
         assert parent.stdin is not None
         assert parent.stdout is not None
         assert parent.stdout.readline() == "ready\n"
-        seen: set[str] = set()
-        for _ in range(KILLS):
+        for _ in range(KILLS[kind]):
             parent.stdin.write("go\n")
             parent.stdin.flush()
             pid = int(parent.stdout.readline())
-            pause.wait(random.uniform(0, 0.03))
+            pause.wait(random.uniform(0, 0.02))
             os.kill(pid, signal.SIGKILL)
             assert parent.stdout.readline() == "gone\n"
-            found = contents(target)
-            assert found in whole
-            seen.add(found["file-0.sh"][:3])
+            found = {file: (target / file).read_text() for file in OLD_WHOLE}
+            assert found in (OLD_WHOLE, NEW_WHOLE)
+            for file, word in (("only-old.sh", "old "), ("only-new.sh", "new ")):
+                assert not (target / file).exists() or (target / file).read_text() == word
         parent.stdin.close()
+    assert (target / "mine.txt").read_text() == "mine"
+    assert (target / "folder" / "deeper" / "x").is_file() == (kind == "folders")
+    assert target.stat().st_ino == inode
     write_bundle(target, {"serve.sh": "x"})
     assert leftovers(target) == []
-    assert seen
+    assert [path for path in target.iterdir() if path.is_symlink() or path.name.startswith(".")] == []
+
+
+STEPS = 80
+"""More renames than one placement makes."""
+
+STOPPED = """
+import os, sys
+from pathlib import Path
+from wizard.render import placement
+left = int(sys.argv[2])
+def counted(real):
+    def step(*arguments, **named):
+        global left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+        return real(*arguments, **named)
+    return step
+Path.replace, Path.unlink = counted(Path.replace), counted(Path.unlink)
+placement.place(Path(sys.argv[1]), {f"{i}.sh": b"new" for i in range(5)})
+"""
+
+
+def test_stopped_before_any_rename_a_reader_finds_all_old_or_all_new(tmp_path: Path) -> None:
+    """Every moment in turn, not only those that chance finds; and the next export leaves no trace of it."""
+    seen: set[str] = set()
+    for step in range(STEPS):
+        target = tmp_path / str(step)
+        (target / "folder").mkdir(parents=True)
+        for index in range(3):
+            (target / f"{index}.sh").write_text("old")
+        (target / "linked").write_text("old")
+        (target / "2.sh").unlink()
+        (target / "2.sh").symlink_to("linked")
+        done = subprocess.run([sys.executable, "-c", STOPPED, str(target), str(step)], check=False)
+        found = {path.name: path.read_text() for path in sorted(target.glob("*.sh")) if path.exists()}
+        assert found in (
+            {f"{index}.sh": "old" for index in range(3)},
+            {f"{index}.sh": "new" for index in range(5)},
+        )
+        seen.add(found["0.sh"])
+        write_bundle(target, {"serve.sh": "x"})
+        names = {path.name for path in target.iterdir()}
+        assert names == {*found, "folder", "linked", "serve.sh"}
+        assert leftovers(target) == []
+        assert (target / "2.sh").is_symlink() == (found["2.sh"] == "old")
+        if done.returncode == 0:
+            break
+    assert seen == {"old", "new"}
+    assert step < STEPS - 1
+
+
+def test_an_empty_mount_point_and_a_full_one(tmp_path: Path) -> None:
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)], capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip("a tmpfs may not be mounted here")
+    try:
+        write_bundle(mount, {"serve.sh": "old\n"})
+        with pytest.raises(WizardError, match="no space left"):
+            write_bundle(
+                mount, {name: text * 20 for name, text in NEW.items()} | {"serve.sh": "new"}, overwrite=True
+            )
+        assert contents(mount) == {"serve.sh": "old\n"}
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [("/proc/foo", "choose another directory"), ("", "name a directory"), ("dangling", "leads nowhere")],
+)
+def test_where_nothing_can_be_made_is_one_sentence(where: str, words: str, tmp_path: Path) -> None:
+    target = tmp_path / where if where == "dangling" else where
+    if where == "dangling":
+        Path(target).symlink_to(tmp_path / "missing" / "place")
+    with pytest.raises(WizardError, match=words) as caught:
+        write_bundle(target, {"serve.sh": "x"})
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_file_system_without_links_is_written_file_by_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    target = tmp_path / "bundle"
+    write_bundle(target, OLD)
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    write_bundle(target, NEW, overwrite=True)
+    assert contents(target) == NEW
+    assert leftovers(target) == []
 
 
 def test_a_full_tmpfs_never_holds_a_partial_bundle(tmp_path: Path) -> None:

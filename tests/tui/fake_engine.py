@@ -6,7 +6,7 @@ Its arithmetic is only shaped like vLLM's; every figure on a screenshot of it is
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -225,7 +225,12 @@ class FakeEngine:
             Reach(report.max_model_len, report.kv_cache.max_concurrency, report.verdict) for report in reports
         ]
 
-    def render(self, plan: Plan, request: PlanRequest) -> Mapping[str, str]:
+    def usual(self, plan: Plan, request: PlanRequest) -> Collection[str]:
+        return ("serve.sh", "docker-compose.yaml", "profile.yaml", "plan.json")
+
+    def render(
+        self, plan: Plan, request: PlanRequest, ticked: Collection[str] | None = None
+    ) -> Mapping[str, str]:
         serve = (
             f"#!/usr/bin/env bash\n# {plan.model.id}\nset -euo pipefail\n\n"
             f"exec vllm serve {plan.model.id} \\\n"
@@ -241,10 +246,16 @@ class FakeEngine:
             "docker-compose.yaml": compose,
             "profile.yaml": f"model:\n  model: {request.model.model}\n",
             "plan.json": f'{{\n "verdict": "{plan.feasibility.verdict}"\n}}\n',
+            "kubernetes.yaml": f"# {request.serving.port}\nkind: Deployment\n",
         }
 
-    def existing(self, directory: Path, artifacts: Mapping[str, str]) -> Sequence[str]:
-        return [name for name in artifacts if (directory / name).exists()]
+    def differences(self, directory: Path, artifacts: Mapping[str, str]) -> Mapping[str, str]:
+        there = [name for name in artifacts if (directory / name).exists()]
+        return {
+            name: f"--- {name} (there now)\n+++ {name} (new)\n@@ -1 +1 @@\n-{(directory / name).read_text()}\n"
+            f"+{artifacts[name].splitlines()[0]}\n"
+            for name in there
+        }
 
     def write(self, directory: Path, artifacts: Mapping[str, str], *, overwrite: bool) -> Written:
         if self.disk_is_full:

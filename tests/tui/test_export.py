@@ -44,7 +44,9 @@ async def test_files_with_other_contents_are_replaced_only_when_asked_to(tmp_pat
     async with opened() as (app, pilot):
         await pilot.press("5", "ctrl+s")
         await settled(app, pilot)
-        assert "Replace 1 of 4 files?" in text(app)
+        assert "Replace 1 of 4 files in llama-3-1-8b-instruct?" in text(app)
+        assert "-mine" in text(app)
+        assert "+#!/usr/bin/env bash" in text(app)
         await pilot.press("enter")
         await settled(app, pilot)
         assert (directory / "serve.sh").read_text() == "mine"
@@ -99,3 +101,63 @@ async def test_long_files_are_read_with_the_page_keys() -> None:
         assert "--max-model-len 16384" in text(app)
         await pilot.press("right")
         assert "of 7" in text(app)
+
+
+async def test_files_that_are_not_usual_can_be_ticked_and_are_remembered(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    async with opened(engine) as (app, pilot):
+        await pilot.press("5", "down", "down", "down", "down")
+        assert "[ ] kubernetes.yaml" in text(app)
+        await pilot.press("space")
+        assert "[x] kubernetes.yaml" in text(app)
+        await pilot.press("ctrl+s")
+        await settled(app, pilot)
+        assert (tmp_path / "llama-3-1-8b-instruct" / "kubernetes.yaml").is_file()
+        assert app.writing.ticks.ticked == {"kubernetes.yaml"}
+
+
+async def test_the_address_is_shown_chosen_and_undone() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("5")
+        assert "Listen on" in text(app)
+        assert "127.0.0.1" in text(app)
+        app.screen.query_one("#serving-host").focus()
+        await pilot.press("home", "ctrl+k", *"0.0.0.0", "enter")
+        app.screen.query_one("#serving-port").focus()
+        await pilot.press("home", "ctrl+k", *"9000", "enter")
+        assert (app.request.serving.host, app.request.serving.port) == ("0.0.0.0", 9000)
+        app.screen.query_one("#files").focus()
+        await pilot.press("u")
+        assert app.request.serving.port == 8000
+
+
+@pytest.mark.parametrize(
+    ("box", "typed", "words"),
+    [("serving-host", "0.0.0.0; rm", "write an address of this machine"), ("serving-port", "99999", "65535")],
+)
+async def test_an_address_that_is_none_is_one_sentence(box: str, typed: str, words: str) -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("5")
+        app.screen.query_one(f"#{box}").focus()
+        await pilot.press("home", "ctrl+k", *typed, "enter")
+        assert words in text(app)
+        await pilot.press("tab")
+        assert (app.request.serving.host, app.request.serving.port) == ("127.0.0.1", 8000)
+        assert typed not in text(app)
+
+
+async def test_writing_again_while_the_answer_is_open_opens_no_second_dialog() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("5", "ctrl+s")
+        await settled(app, pilot)
+        await pilot.press("ctrl+s", "ctrl+s")
+        await settled(app, pilot)
+        assert len(app.screen_stack) == 2
+
+
+async def test_the_models_own_directory_is_never_suggested(tmp_path: Path) -> None:
+    (tmp_path / "llama-3-1-8b-instruct").mkdir()
+    (tmp_path / "llama-3-1-8b-instruct" / "config.json").write_text("{}")
+    async with opened() as (app, pilot):
+        await pilot.press("5")
+        assert "./llama-3-1-8b-instruct-vllm" in text(app)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.tui.screen import opened, settled, text
+from tests.tui.screen import lines, opened, settled, text
 from wizard.schemas.inputs import ModelInput, PlanRequest
+from wizard.tui.widgets.verdict import VerdictPane
 
 LARGE = PlanRequest(model=ModelInput(model="meta-llama/Llama-3.3-70B-Instruct"))
 
@@ -41,6 +42,20 @@ async def test_arrows_read_what_each_fix_leads_to() -> None:
         await settled(app, pilot)
         assert app.request.hardware.gpu == "H200 SXM 141GB"
         assert app.request.hardware.gpus == 2
+
+
+async def test_the_fix_under_the_cursor_is_whole() -> None:
+    async with opened(request=LARGE) as (app, pilot):
+        await pilot.press("3")
+        await settled(app, pilot)
+        fix = app.view.plan.fixes[0]  # type: ignore[union-attr]
+        await pilot.press("f")
+        panel = " ".join(
+            "".join(span.text for span in row) for row in app.frame.query_one(VerdictPane)._shown
+        )
+        assert fix.effect in " ".join(panel.split())
+        assert "1-9 Enter apply" in lines(app)[-1]
+        assert "Enter policy" not in lines(app)[-1]
 
 
 async def test_esc_leaves_the_fixes_unapplied() -> None:

@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 
 from tests.tui.fake_engine import CARDS, FakeEngine, two_h100
-from tests.tui.screen import opened, settled, text
+from tests.tui.screen import lines, opened, settled, text
 from wizard.hardware.detect import Machine
 from wizard.hardware.preflight import Check
 from wizard.hardware.topology import read
-from wizard.schemas.outputs import GPUProcess
+from wizard.schemas.outputs import GPUInfo, GPUProcess
 from wizard.tui.app import WizardApp
 from wizard.tui.screens.hardware import HardwareStep
+from wizard.tui.widgets.entry import SearchBox
 
 
 async def test_without_a_driver_one_sentence_and_the_what_if_machine() -> None:
@@ -216,3 +217,28 @@ async def test_more_of_this_machines_gpus_can_be_planned() -> None:
         assert app.request.hardware.gpu == "auto"
         assert app.request.hardware.gpus is not None
         assert app.request.hardware.gpus > 2
+
+
+async def test_slash_is_never_part_of_a_card() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("2")
+        box = app.frame.query_one("#gpu-search", SearchBox)
+        box.focus()
+        await pilot.press("4", "slash", "0", "question_mark")
+        assert box.value == "40"
+        assert "Hardware: help" in text(app)
+
+
+async def test_the_card_under_the_cursor_is_named_in_full() -> None:
+    long = "NVIDIA RTX PRO 6000 Blackwell Server Edition"
+    engine = FakeEngine()
+    engine.gpu_catalogue = lambda text: [  # type: ignore[method-assign]
+        GPUInfo(f"{long} {number}", 95 << 30, (12, 0), bandwidth_gb_s=1597) for number in (1, 2)
+    ]
+    async with opened(engine) as (app, pilot):
+        await pilot.press("2")
+        app.frame.query_one("#gpu-search").focus()
+        await pilot.press("r", "down")
+        rows = [row for row in lines(app) if "NVIDIA" in row and "…" in row]
+        assert len(rows) == len({row[:46].strip(" ▸") for row in rows}) == 2
+        assert f"{long} 2" in " ".join(text(app).split())

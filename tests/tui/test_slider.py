@@ -31,6 +31,9 @@ class OneSlider(App[None]):
     def show_hint(self, text: str) -> None:
         self.hints.append(text)
 
+    def notice(self, text: str) -> None:
+        self.hints.append(text)
+
 
 async def pressed(key: str, *keys: str, value: object = None) -> object:
     """The value after some keys."""
@@ -146,3 +149,36 @@ async def test_changed_is_posted_for_outsiders() -> None:
 
 async def settled(pilot: Pilot[None]) -> None:
     await pilot.pause()
+
+
+async def test_leaving_takes_the_number_that_was_typed() -> None:
+    app = OneSlider("workload.concurrency", 8)
+    async with app.run_test(size=(60, 5)) as pilot:
+        app.slider.focus()
+        await pilot.press("2", "0")
+        assert app.slider.hint.startswith("Enter or Tab sets 20")
+        app.set_focus(None)
+        await settled(pilot)
+        assert app.slider.value == 20
+
+
+async def test_leaving_a_number_that_is_none_says_so_and_keeps_the_old() -> None:
+    app = OneSlider("policy.gpu_memory_utilization", 0.9)
+    async with app.run_test(size=(60, 5)) as pilot:
+        app.slider.focus()
+        await pilot.press("7")
+        app.set_focus(None)
+        await settled(pilot)
+        assert app.slider.value == 0.9
+        assert "it stays as it was" in app.hints[-1]
+
+
+async def test_keys_while_a_number_is_typed() -> None:
+    """Enter sets it then, and doesn't go on."""
+    app = OneSlider("workload.concurrency", 8)
+    async with app.run_test(size=(60, 5)) as pilot:
+        app.slider.focus()
+        assert not app.slider.takes_enter
+        await pilot.press("2")
+        assert app.slider.takes_enter
+        assert ("Enter", "set") in app.slider.keys

@@ -89,3 +89,47 @@ async def test_every_control_has_one_line_on_what_it_means() -> None:
             for widget in app.screen.focus_chain:
                 assert getattr(widget, "hint", ""), widget
             await pilot.press("ctrl+p", "escape")
+
+
+@pytest.mark.parametrize("number", "12345")
+async def test_g_and_a_digit_jump_where_a_digit_starts_a_number(number: str) -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("3", "tab")
+        await pilot.press(number)
+        assert app.frame.step_name == "workload"
+        await pilot.press("escape", "g", number)
+        await settled(app, pilot)
+        assert SIGHTS[number] in text(app)
+
+
+async def test_after_g_any_other_key_keeps_its_meaning() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("3", "tab", "g")
+        assert "Go to: 1 Model" in text(app)
+        before = app.request
+        await pilot.press("right")
+        assert app.request != before
+        assert app.frame.step_name == "workload"
+
+
+async def test_the_key_bar_says_what_enter_does() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("2")
+        app.frame.query_one("#gpu-search").focus()
+        await pilot.pause()
+        assert "Enter choose" in lines(app)[-1]
+        assert "workload" not in lines(app)[-1]
+        await app.go("policy")
+        app.frame.query_one("#alternatives").focus()
+        await pilot.pause()
+        assert "take it over" in lines(app)[-1]
+        assert "export" not in lines(app)[-1]
+
+
+async def test_the_key_bar_names_keys_that_work_in_a_text_box() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("q", "question_mark")
+        assert "F1 help" in lines(app)[-1]
+        assert "? help" not in lines(app)[-1]
+        await pilot.press("f1")
+        assert "Model: help" in text(app)

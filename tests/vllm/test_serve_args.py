@@ -74,11 +74,12 @@ def test_other_flags_are_kept_as_arguments() -> None:
         "--compilation-config.mode 3 --middleware x.y --middleware z --enable-log-requests -O3"
     )
     assert command.config.extra_args == (
-        "--served-model-name", "a", "b", "--host", "::", "--port", "9000", "--api-key", "k",
+        "--served-model-name", "a", "b", "--host", "::", "--port", "9000",
         "--load-format", "dummy", "--middleware", "x.y", "--middleware", "z", "--enable-log-requests",
         "--compilation-config", '{"mode": 3}',
     )  # fmt: skip
     assert (command.host, command.port) == ("::", 9000)
+    assert [warning for warning in command.warnings if "set VLLM_API_KEY" in warning]
     assert command.config.optimization_level == 3
 
 
@@ -108,7 +109,7 @@ def test_prefixes_and_deprecated_flags_are_accepted_with_a_warning() -> None:
         ("vllm serve m n", "0.33.0", "Only one model"),
         ("vllm serve m --model n", "0.33.0", "given twice"),
         ("vllm serve --model m", "0.10.2", "right after `serve`"),
-        ("vllm bench serve", "0.33.0", "Only `vllm serve"),
+        ("vllm bench serve", "0.33.0", "Only a `vllm serve"),
         ("vllm serve m --enable-auto-tool-choice", "0.33.0", "add --tool-call-parser"),
         ("vllm serve m --enable-log-outputs", "0.33.0", "needs --enable-log-requests"),
         ("vllm serve m --compilation-config.levle 3", "0.33.0", "not a key"),
@@ -117,13 +118,15 @@ def test_prefixes_and_deprecated_flags_are_accepted_with_a_warning() -> None:
         ("vllm serve m --config x.yaml", "0.33.0", "can't be followed"),
         ("vllm serve m --tensor-parallel-size 0", "0.33.0", "at least 1"),
         ("vllm serve m --num-gpu-blocks-override 0", "0.33.0", "--num-gpu-blocks-override"),
-        ("vllm serve m --hf-overrides '{'", "0.33.0", ""),
+        ("vllm serve m --hf-overrides '{'", "0.33.0", "not a JSON object"),
+        ("vllm serve m --device cuda", "0.33.0", "the platform is detected"),
+        ("vllm serve m --max-num 3", "0.33.0", "--max-num-scheduled-tokens, --max-num-seqs; write"),
+        ("vllm serve m --max-lora-rank 20", "0.33.0", "the nearest are 16 and 32"),
+        ("vllm serve m --max-lora-rank 1000", "0.33.0", "the nearest are 512"),
+        ("vllm serve m --port 99999999", "0.33.0", "between 0 and 65535"),
     ],
 )  # fmt: skip
 def test_what_vllm_refuses_is_refused_in_one_sentence(line: str, version: str, words: str) -> None:
-    if not words:
-        assert read(line, version).config.extra_args == ("--hf-overrides", "{")
-        return
     with pytest.raises(WizardError) as caught:
         read(line, version)
     assert words in str(caught.value)
@@ -136,9 +139,19 @@ CONFIG = (
 )
 
 
-@pytest.mark.parametrize(("version", "negated"), [("0.27.0", None), ("0.33.0", False)])
-def test_a_config_file_counts_as_that_version_counts_it(version: str, negated: bool | None) -> None:
-    command = read("vllm serve --config c.yaml --port 9001", version, read_config=lambda _: CONFIG)
+@pytest.mark.parametrize(
+    ("program", "version", "negated"),
+    [
+        ("vllm serve", "0.27.0", None),
+        ("vllm serve", "0.33.0", None),
+        ("python3 -m vllm.entrypoints.openai.api_server", "0.27.0", None),
+        ("python3 -m vllm.entrypoints.openai.api_server", "0.33.0", False),
+    ],
+)
+def test_a_config_file_counts_as_that_version_counts_it(
+    program: str, version: str, negated: bool | None
+) -> None:
+    command = read(f"{program} --config c.yaml --port 9001", version, read_config=lambda _: CONFIG)
     assert command.model == "m"
     assert command.port == 9001
     assert command.config.max_model_len == 8192

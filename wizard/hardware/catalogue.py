@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal, cast
 
@@ -51,6 +52,10 @@ class CatalogueGPU:
     unified_memory: bool
     ecc: bool | None
     usd_per_hour: float | None
+    """Of one GPU, on the instance that sells it cheapest."""
+    offers: tuple[tuple[int, float], ...]
+    """The cheapest instance of each size: GPUs, and dollars an hour for all of them."""
+    priced_on: str | None
     suggested: bool
     """Rented everywhere: worth naming when a plan needs another machine."""
     patterns: tuple[str, ...]
@@ -84,6 +89,8 @@ class CatalogueGPU:
             klass=self.klass,
             tdp_w=self.tdp_w,
             usd_per_hour=self.usd_per_hour,
+            offers=self.offers,
+            priced_on=self.priced_on,
             arch=self.arch,
         )
 
@@ -99,7 +106,7 @@ def _total(row: dict[str, Any]) -> tuple[int, bool]:
     ), True
 
 
-def _gpu(row: dict[str, Any], usd_per_hour: float | None) -> CatalogueGPU:
+def _gpu(row: dict[str, Any], sold: Sequence[dict[str, Any]]) -> CatalogueGPU:
     total, estimated = _total(row)
     capability = row.get("cc")
     return CatalogueGPU(
@@ -123,7 +130,9 @@ def _gpu(row: dict[str, Any], usd_per_hour: float | None) -> CatalogueGPU:
         tdp_w=row.get("tdp_w"),
         unified_memory=row.get("unified", False),
         ecc=True if row.get("ecc_in_total") else None,
-        usd_per_hour=usd_per_hour,
+        usd_per_hour=min((float(each["usd_per_gpu_hour"]) for each in sold), default=None),
+        offers=_cheapest_of_each_size(sold),
+        priced_on=max((each["captured"] for each in sold), default=None),
         suggested=row.get("suggested", False),
         patterns=tuple(row["nvml"]),
         aliases=tuple(row.get("aliases", ())),
@@ -136,11 +145,18 @@ def _gpu(row: dict[str, Any], usd_per_hour: float | None) -> CatalogueGPU:
 def gpus() -> tuple[CatalogueGPU, ...]:
     """Every card of the catalogue, families and generations together."""
     rows = json.loads(read_text("gpus.json"))["gpus"]
-    cheapest: dict[str, float] = {}
+    sold: dict[str, list[dict[str, Any]]] = {}
     for offer in json.loads(read_text("prices.json"))["offers"]:
-        price = float(offer["usd_per_gpu_hour"])
-        cheapest[offer["gpu"]] = min(price, cheapest.get(offer["gpu"], price))
-    return tuple(_gpu(row, cheapest.get(row["name"])) for row in rows)
+        sold.setdefault(offer["gpu"], []).append(offer)
+    return tuple(_gpu(row, sold.get(row["name"], ())) for row in rows)
+
+
+def _cheapest_of_each_size(sold: Sequence[dict[str, Any]]) -> tuple[tuple[int, float], ...]:
+    cheapest: dict[int, float] = {}
+    for offer in sold:
+        price = float(offer["usd_per_gpu_hour"]) * offer["gpus"]
+        cheapest[offer["gpus"]] = min(price, cheapest.get(offer["gpus"], price))
+    return tuple(sorted((count, round(price, 3)) for count, price in cheapest.items()))
 
 
 def search(text: str) -> list[CatalogueGPU]:

@@ -89,6 +89,7 @@ def slice_of(gpu: GPUInfo, instance: MigInstance) -> GPUInfo:
         tflops_fp4=_share(gpu.tflops_fp4, compute),
         tops_int8=_share(gpu.tops_int8, compute),
         usd_per_hour=_share(gpu.usd_per_hour, bandwidth),
+        offers=(),
     )
 
 

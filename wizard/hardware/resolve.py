@@ -73,9 +73,9 @@ def canonical(gpu: str) -> str:
 
 
 def machines() -> tuple[GPUInfo, ...]:
-    """GPUs of the catalogue worth naming when nothing on this machine works, cheapest first.
+    """GPUs of the catalogue worth naming when nothing on this machine works, the small ones first.
 
-    Where no price is known, memory stands in for it (20 GiB for a dollar).
+    `planning.prices` puts whole machines of them into the order of what they cost.
     """
     named = [row.info() for row in gpus() if row.suggested]
     return tuple(sorted(named, key=lambda gpu: gpu.usd_per_hour or gpu.vram_gib / 20))
@@ -137,14 +137,9 @@ def _overridden(gpu: GPUInfo, hardware: HardwareInput) -> GPUInfo:
             f"{used / GIB:.1f} GiB in use is more than the {total / GIB:.1f} GiB of {gpu.name}; "
             "lower --gpu-used-gib or raise --gpu-memory-gib."
         )
-    price = gpu.usd_per_hour if hardware.price_per_hour is None else hardware.price_per_hour
-    return replace(
-        gpu,
-        memory_total_bytes=total,
-        memory_used_bytes=used,
-        estimated_total=estimated,
-        usd_per_hour=price,
-    )
+    if hardware.price_per_hour is not None:
+        gpu = replace(gpu, usd_per_hour=hardware.price_per_hour, offers=(), priced_on=None)
+    return replace(gpu, memory_total_bytes=total, memory_used_bytes=used, estimated_total=estimated)
 
 
 def _linked(gpu: GPUInfo, interconnect: Interconnect) -> GPUInfo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from wizard.planning.changes import Changes
-from wizard.planning.launch import Launch, has_fp8
+from wizard.planning.launch import Launch, has_fp8, rounds_online
 from wizard.planning.non_torch import unseen_tenants_bytes
 from wizard.planning.options import (
     COST_CONTEXT,
@@ -37,7 +37,8 @@ def command_options(
     if capable and not (config.kv_cache_dtype or "").startswith("fp8"):
         changes: Changes = (("model.kv_cache_dtype", "fp8"),)
         yield Option("--kv-cache-dtype fp8", changes, COST_QUALITY, "cache")
-    if capable and config.quantization is None and launch.metadata.quantization_config is None:
+    rounds = rounds_online(launch.gpu, launch.rules.number)
+    if rounds and config.quantization is None and launch.metadata.quantization_config is None:
         changes = (("model.quantization", "fp8"),)
         yield Option("--quantization fp8", changes, COST_QUALITY + 0.5, "weights")
     engines = config.pipeline_parallel_size * config.data_parallel_size

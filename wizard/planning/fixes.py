@@ -11,7 +11,7 @@ from wizard.errors import ConfigError, WizardError
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import Changes, applied_to_config, changed_gpus, changed_request
 from wizard.planning.command_options import command_options, finishing_options
-from wizard.planning.launch import Launch, has_fp8, resolve
+from wizard.planning.launch import Launch, resolve, rounds_online
 from wizard.planning.memory import decisive_gpu, evaluate
 from wizard.planning.options import (
     COST_CONTEXT,
@@ -78,12 +78,18 @@ def plan_fixes(
     before: Outcome,
     siblings: Mapping[str, ModelMetadata],
     machines: Sequence[GPUInfo],
+    *,
+    between: Callable[[], None] = lambda: None,
 ) -> tuple[Fix, ...]:
-    """Fixes of a plan that doesn't fit: changes to its answers. Empty where it fits."""
+    """Fixes of a plan that doesn't fit: changes to its answers. Empty where it fits.
+
+    `between` is called before each change is planned; what it raises ends the search.
+    """
     if before.report.verdict == "fits":
         return ()
 
     def planned(changes: Changes) -> Outcome | None:
+        between()
         changed = changed_request(request, changes)
         if changed is None:
             return None
@@ -101,7 +107,7 @@ def plan_fixes(
         return _stored_bytes(metadata, of.gpu, request.model.dtype.value, of.version)
 
     def least_bytes(gpu: GPUInfo) -> float:
-        capable = has_fp8(gpu)
+        capable = rounds_online(gpu, of.rules.number)
         plain = of.metadata.quantization_config is None and request.model.quantization is None
         return weighs(of.metadata) / (2 if capable and plain and request.policy.allow_quantized else 1)
 

@@ -22,12 +22,12 @@ from wizard.planning.refusals import Refusal
 from wizard.vllm import errors
 from wizard.vllm.limits import (
     ACTIVATION_DTYPES,
-    MIN_CAPABILITY,
     ONLINE_METHODS,
     TORCH_DTYPES,
     loads_method,
     method_name,
     methods,
+    min_capability,
 )
 from wizard.vllm.registry import registry
 
@@ -182,7 +182,7 @@ def _quantization_on_gpu(launch: Launch) -> Refusal | None:
     if not method:
         return None
     current = launch.capability[0] * 10 + launch.capability[1]
-    minimum = MIN_CAPABILITY.get(method, 0)
+    minimum = min_capability(method, launch.rules.number)
     if current < minimum:
         error = errors.quantization_capability(method=method, minimum=minimum, current=current)
         return Refusal("unsupported", error, (("quantization", None),) if launch.online_quantization else ())

@@ -31,6 +31,11 @@ class Layout:
         return self.engine_gpus * self.replicas
 
     @property
+    def copies(self) -> int:
+        """Engines with a cache of their own."""
+        return self.data_parallel_size * self.replicas
+
+    @property
     def words(self) -> str:
         """`8 GPUs`, `2 stages of 8 GPUs`, `2 engines of 4 GPUs that share the experts`, `4 servers of 2 GPUs`."""
         found = f"{self.tensor_parallel_size} GPUs" if self.tensor_parallel_size > 1 else "one GPU"

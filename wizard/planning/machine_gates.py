@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 
 from wizard.models.cache_layers import cache_model
 from wizard.planning.launch import Launch
@@ -152,8 +152,12 @@ def _decode_context(launch: Launch) -> Refusal | None:
 
 
 def _within(most: tuple[int, int, int], gpus: int) -> Iterator[tuple[int, int, int]]:
-    """Sizes up to `most` whose product is at most `gpus`."""
-    for tp in range(1, min(most[0], gpus) + 1):
-        for pp in range(1, min(most[1], gpus // tp) + 1):
-            for dp in range(1, min(most[2], gpus // (tp * pp)) + 1):
-                yield tp, pp, dp
+    """Sizes up to `most` whose product is at most `gpus`: parts of what was asked for, and powers of two."""
+    parts = [_parts(min(size, gpus)) | {each for each in _parts(size) if each <= gpus} for size in most]
+    for tp, pp, dp in product(*parts):
+        if tp * pp * dp <= gpus:
+            yield tp, pp, dp
+
+
+def _parts(size: int) -> set[int]:
+    return {each for each in range(1, size + 1) if size % each == 0 or not each & (each - 1)}

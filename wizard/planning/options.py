@@ -9,6 +9,7 @@ from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import Changes, machine_changes
 from wizard.planning.gates import refusal
 from wizard.planning.launch import Launch
+from wizard.planning.prices import cheapness
 from wizard.planning.typed import REQUEST_PATHS
 from wizard.schemas.inputs import HardwareInput, PolicyInput
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
@@ -137,21 +138,20 @@ def other_machines(
     besides: str | None = None,
     sized: Callable[[int], int] | None = None,
 ) -> Iterator[Option]:
-    """Machines of the catalogue that could hold `least_bytes` of weights, by price.
+    """Machines of the catalogue that could hold `least_bytes` of weights, by price as sold.
 
-    Without a known price memory stands in for it: 20 GiB for a dollar an hour. `besides` names the card at
-    hand, of which there can be more.
+    Those without a known price come after, by their memory. `besides` names the card at hand, of
+    which there can be more.
     """
-    priced: list[tuple[float, int, int, GPUInfo]] = []
+    priced: list[tuple[tuple[bool, float], int, int, GPUInfo]] = []
     for gpu in machines:
         if gpu.name == besides:
             continue
         for count in COUNTS:
             for nodes in (1, 2, 4) if count == COUNTS[-1] and sized is None else (1,):
                 if least_bytes(gpu) < nodes * count * gpu.memory_total_bytes:
-                    price = (gpu.usd_per_hour or gpu.vram_gib / 20) * count * nodes
-                    priced.append((price, count, nodes, gpu))
-    for price, count, nodes, gpu in sorted(priced, key=lambda each: each[:3]):
+                    priced.append((cheapness(gpu, count, nodes), count, nodes, gpu))
+    for place, (_, count, nodes, gpu) in enumerate(sorted(priced, key=lambda each: each[:3])):
         changes = machine_changes(hardware, gpu.name, count, nodes)
         if sized is not None:
             changes = tuple(pair for pair in changes if pair[0].rpartition("_")[2] != "size")
@@ -159,4 +159,4 @@ def other_machines(
         title = f"{count} x {gpu.name}"
         if nodes > 1:
             title = f"{nodes} machines of {title}"
-        yield Option(title, changes, COST_MACHINE + price / 1000, f"machine {gpu.name}")
+        yield Option(title, changes, COST_MACHINE + place / 1000, f"machine {gpu.name}")

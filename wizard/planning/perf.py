@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.launch import Launch, resolve
-from wizard.planning.perf_data import HEAVY_LOAD, Neighbours, band, constants, neighbours
+from wizard.planning.perf_data import Neighbours, band, constants, load, neighbours
 from wizard.planning.perf_facts import model_facts
 from wizard.planning.perf_machine import Machine, machine_of
 from wizard.planning.roofline import Engine, EngineSettings, Sharding
@@ -59,8 +59,14 @@ def estimate_performance(
         dp=launch.dp if facts.experts else 1,
         expert_parallel=launch.ep,
         context_parallel=launch.dcp,
+        stages=launch.pp,
     )
-    machine = machine_of(gpu, nvlink=nvlink, across_nodes=nodes > 1 and sharding.expert_ranks > len(gpus))
+    machine = machine_of(
+        gpu,
+        nvlink=nvlink,
+        across_nodes=nodes > 1 and sharding.expert_ranks > len(gpus),
+        stages_across_nodes=nodes > 1 and launch.pp * launch.tp > len(gpus),
+    )
     settings = EngineSettings(
         cache_bytes=_cache_bytes(launch), eager=launch.enforce_eager, version=parse_version(chosen)[:2]
     )
@@ -72,7 +78,16 @@ def estimate_performance(
         max(1.0, workload.concurrency / engines),
     )
     known = neighbours(gpu.catalogue_name or gpu.name, metadata.text_type)
-    return _ranged(served, launch, workload, machine, known, min(engines, workload.concurrency), replicas)
+    return _ranged(
+        served,
+        launch,
+        workload,
+        machine,
+        known,
+        min(engines, workload.concurrency),
+        replicas,
+        load(served.running, workload.concurrency / engines),
+    )
 
 
 def _requests(
@@ -102,6 +117,7 @@ def _requests(
         held=held / launch.pp,
         accepted=sum(ACCEPTANCE**token for token in range(proposed + 1)),
         proposed=float(proposed),
+        stages=launch.pp,
     )
 
 
@@ -118,12 +134,20 @@ def _ranged(
     known: Neighbours,
     engines: int,
     replicas: int,
+    heavy: float,
 ) -> PerfEstimate:
     widening = known.widening if machine.known else known.widening * 2
-    heavy = served.saturated or served.running > HEAVY_LOAD
+    gpu = launch.gpu.catalogue_name or launch.gpu.name
 
     def around(figure: str, middle: float) -> Estimate:
-        low, high = band(figure, machine.family, heavy=heavy, widening=widening)
+        low, high = band(
+            figure,
+            machine.family,
+            heavy=heavy,
+            widening=widening,
+            gpu=gpu,
+            model_family=launch.metadata.text_type,
+        )
         return Estimate(middle * low, middle, middle * high)
 
     output = served.output_rate * engines
@@ -171,6 +195,6 @@ def _assumptions(
         notes.append(f"{workload.prefix_share:.0%} of every prompt is found in the prefix cache.")
     if not machine.known:
         notes.append("The GPU's bandwidth is not known; a mid-range card stands in for it.")
-    if machine.link_kind == "network":
+    if "network" in {machine.link_kind, machine.stage_link_kind}:
         notes.append("400 Gb/s between nodes for each GPU.")
     return tuple(notes)

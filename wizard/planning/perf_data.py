@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -16,8 +17,9 @@ HALF_KNOWN, UNKNOWN = 1.25, 1.6
 """Powers to which a range is widened where the GPU or the model family, or both, were not measured: leaving
 whole models or whole GPUs out of the fit widened the ranges of the held-out runs by that much at most."""
 
-HEAVY_LOAD = 128
-"""Sequences in one engine beyond which runs scatter more: host work and queues weigh in."""
+LIGHT_LOAD, HEAVY_LOAD = 64, 256
+"""Sequences in one engine up to which runs scatter little, and from which they scatter more: host work and queues
+weigh in. Between the two a range passes from one to the other, so that one user more never makes it jump."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,41 @@ def perf_file() -> Mapping[str, Any]:
     return data
 
 
-def band(figure: str, family: str, *, heavy: bool, widening: float = 1.0) -> tuple[float, float]:
-    """Factors on the middle figure that 8 of 10 held-out runs lie between."""
-    low, high = perf_file()["bands"][figure][band_key(family, heavy)]
-    return float(low) ** widening, float(high) ** widening
+def load(running: float, clients: float) -> float:
+    """How heavily an engine is loaded, 0 to 1: by the sequences that run, and by those that wait for them."""
+    busy = math.log(max(running, 1.0) / LIGHT_LOAD) / math.log(HEAVY_LOAD / LIGHT_LOAD)
+    waiting = clients / max(running, 1.0) - 1
+    return min(1.0, max(0.0, busy, waiting))
 
 
-def band_key(family: str, heavy: bool) -> str:
+def band(
+    figure: str,
+    family: str,
+    *,
+    heavy: float,
+    widening: float = 1.0,
+    gpu: str | None = None,
+    model_family: str | None = None,
+) -> tuple[float, float]:
+    """Factors on the middle figure that 8 of 10 held-out runs lie between.
+
+    `heavy` is a `load`. Measured GPUs (catalogue name) and model families whose runs scatter more than their
+    class have ranges of their own, which the range never falls short of.
+    """
+    bands = perf_file()["bands"][figure]
+    light, full = bands[band_key(family, heavy=False)], bands[band_key(family, heavy=True)]
+    low, high = (
+        math.exp((1 - heavy) * math.log(light[end]) + heavy * math.log(full[end])) ** widening
+        for end in (0, 1)
+    )
+    slices = perf_file()["scattered"][figure]
+    for name in (f"gpu {gpu}", f"family {model_family}"):
+        if name in slices:
+            low, high = min(low, slices[name][0]), max(high, slices[name][1])
+    return low, high
+
+
+def band_key(family: str, *, heavy: bool) -> str:
     """Data-centre cards and others scatter differently, and so do light and heavy loads."""
     klass = "datacenter" if family in {"hopper", "blackwell", "ampere", "amd_hbm"} else "card"
     return f"{klass}.{'heavy' if heavy else 'light'}"

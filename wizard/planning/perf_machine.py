@@ -34,6 +34,9 @@ class Machine:
     """Bytes per second and direction."""
     link_kind: str
     """nvlink | xgmi | pcie | network"""
+    stage_link: float
+    """The same between pipeline stages: the network where they stand on several machines."""
+    stage_link_kind: str
     rdna4: bool
     known: bool
     """False where bandwidth or FLOP/s stand in for unknown ones."""
@@ -56,16 +59,19 @@ def family_of(gpu: GPUInfo) -> str:
     return "ampere" if capability in {(8, 0), (7, 0)} else "gddr"
 
 
-def machine_of(gpu: GPUInfo, *, nvlink: bool, across_nodes: bool = False) -> Machine:
-    """`gpu` as the roofline sees it, with the link that its collectives use."""
+def machine_of(
+    gpu: GPUInfo, *, nvlink: bool, across_nodes: bool = False, stages_across_nodes: bool = False
+) -> Machine:
+    """`gpu` as the roofline sees it, with the links that its collectives and its pipeline stages use."""
     known = gpu.bandwidth_gb_s is not None and gpu.tflops_bf16 is not None
     pcie = PCIE_GB_S.get(gpu.pcie_gen or 4, PCIE_GB_S[4])
-    if across_nodes:
-        link, kind = NETWORK_GB_S, "network"
-    elif nvlink and gpu.nvlink_gb_s:
-        link, kind = gpu.nvlink_gb_s / 2, "xgmi" if gpu.vendor == "amd" else "nvlink"
+    network = NETWORK_GB_S, "network"
+    if nvlink and gpu.nvlink_gb_s:
+        inside = gpu.nvlink_gb_s / 2, "xgmi" if gpu.vendor == "amd" else "nvlink"
     else:
-        link, kind = pcie, "pcie"
+        inside = pcie, "pcie"
+    link, kind = network if across_nodes else inside
+    stage_link, stage_kind = network if stages_across_nodes else inside
     return Machine(
         family=family_of(gpu),
         bandwidth=(gpu.bandwidth_gb_s or FALLBACK_BANDWIDTH_GB_S) * 1e9,
@@ -75,6 +81,8 @@ def machine_of(gpu: GPUInfo, *, nvlink: bool, across_nodes: bool = False) -> Mac
         ops8=gpu.tops_int8 * 1e12 if gpu.tops_int8 else None,
         link=link * 1e9,
         link_kind=kind,
+        stage_link=stage_link * 1e9,
+        stage_link_kind=stage_kind,
         rdna4=gpu.arch == "RDNA4",
         known=known,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from wizard.dataclass import dataclass, field, replace
@@ -20,7 +20,7 @@ from wizard.planning.launch import Launch, quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
 from wizard.planning.perf import estimate_performance
 from wizard.planning.recommend import Choice, choose
-from wizard.planning.search import alternatives
+from wizard.planning.search import alternatives, nothing
 from wizard.planning.situation import Situation, nvlink_present, situation
 from wizard.planning.weights import weight_doubts
 from wizard.schemas.inputs import (
@@ -55,7 +55,9 @@ class Surroundings:
     siblings: Mapping[str, ModelMetadata] = field(default_factory=dict)
     """Quantised forms of the same model, by id."""
     machines: Sequence[GPUInfo] = ()
-    """GPUs of the catalogue to name when nothing on this machine works, cheapest first."""
+    """GPUs of the catalogue to name when nothing on this machine works."""
+    between: Callable[[], None] = nothing
+    """Called between two plans of a search: who no longer waits for it ends it there by raising."""
 
 
 NOTHING_ELSE = Surroundings()
@@ -130,11 +132,12 @@ def _with_others(
     of, choice = chosen
     before = Outcome(choice.config, choice.report, choice.layout.replicas)
     others = (surroundings.siblings, surroundings.machines)
+    between = surroundings.between
     return with_doubts(
         replace(
             result,
-            fixes=plan_fixes(request, of, before, *others),
-            alternatives=alternatives(request, of, choice, *others),
+            fixes=plan_fixes(request, of, before, *others, between=between),
+            alternatives=alternatives(request, of, choice, *others, between=between),
         ),
         of.launch(choice.config),
     )
@@ -190,6 +193,29 @@ def check(
         nodes_known=nodes is not None,
     )
     return with_doubts(replace(result, fixes=fixes), launch)
+
+
+def at_lengths(
+    found: Plan, request: PlanRequest, metadata: ModelMetadata, lengths: Sequence[int]
+) -> list[FeasibilityReport]:
+    """What the very settings of a plan would come to at other values of max_model_len; pure."""
+    workload = request.workload
+    if found.replicas > 1:
+        each = -(-workload.concurrency // found.replicas)
+        workload = workload.model_copy(update={"concurrency": each})
+    return [
+        evaluate(
+            found.config.model_copy(update={"max_model_len": length}),
+            metadata,
+            found.gpus,
+            version=found.vllm_version,
+            workload=workload,
+            policy=request.policy,
+            nvlink=nvlink_present(request, found.gpus),
+            nodes=request.hardware.nodes,
+        )
+        for length in lengths
+    ]
 
 
 def run_plan(

@@ -54,7 +54,7 @@ def _why_layout(of: Situation, best: Ranked, others: Sequence[Ranked]) -> str:
         words += f" ({free} of {gpus} GPUs {'stays' if free == 1 else 'stay'} free)"
     if not best.attempt.starts:
         return f"{words}: the closest of the ways to spread the model that vLLM takes."
-    rivals = [each for each in others if each.order_key[:4] == best.order_key[:4] and each.merit > 0]
+    rivals = [each for each in others if each.met[:4] == best.met[:4] and each.merit > 0]
     if rivals:
         rival = max(rivals, key=lambda each: each.merit)
         share = rival.merit / best.merit - 1

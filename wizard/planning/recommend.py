@@ -10,9 +10,9 @@ from wizard.models.metadata import ModelMetadata
 from wizard.planning.attempts import Attempt
 from wizard.planning.gates import refusal
 from wizard.planning.layouts import Layout, layouts
-from wizard.planning.ranking import Ranked, ample, end_to_end_ms, slo_miss
+from wizard.planning.ranking import ample, end_to_end_ms, keeps_limits, ranked, slo_miss
 from wizard.planning.reasons import explained
-from wizard.planning.settings import first_attempt, with_concessions
+from wizard.planning.settings import first_attempt, for_limits, with_concessions
 from wizard.planning.situation import Situation, nvlink_present, situation
 from wizard.planning.terms import weights_bytes
 from wizard.planning.values import (
@@ -88,9 +88,13 @@ def choose(of: Situation) -> Choice:
     if not any(attempt.fits for attempt in attempts):
         attempts.sort(key=_closeness, reverse=True)
         attempts[:FULL_SEARCH] = [with_concessions(of, each) for each in attempts[:FULL_SEARCH]]
-    ranked = sorted((Ranked.of(of, attempt) for attempt in attempts), key=Ranked.order, reverse=True)
-    best = ranked[0]
-    config = explained(of, best, ranked[1:])
+    places = ranked(of, attempts)
+    if places[0].misses_limit:
+        near = [each.attempt for each in places[:FULL_SEARCH] if each.attempt.starts]
+        tried = [other for each in near for other in for_limits(of, each, lambda one: keeps_limits(of, one))]
+        places = ranked(of, [*attempts, *tried])
+    best, *others = places
+    config = explained(of, best, others)
     return Choice(best.attempt.layout, config, best.attempt.report, best.performance)
 
 

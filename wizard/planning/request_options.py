@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from wizard.errors import WizardError
 from wizard.planning.changes import Changes
-from wizard.planning.launch import has_fp8
+from wizard.planning.launch import has_fp8, rounds_online
 from wizard.planning.options import (
     COST_CONCURRENCY,
     COST_CONTEXT,
@@ -179,7 +179,8 @@ def _precision(of: Situation, config: VLLMConfig) -> Iterator[Option]:
         if not policy.allow_fp8_kv:
             changes += (("policy.allow_fp8_kv", True),)
         yield Option("8-bit KV cache", changes, COST_QUALITY, "cache")
-    if capable and config.quantization is None and of.metadata.quantization_config is None:
+    rounds = rounds_online(of.gpu, of.rules.number)
+    if rounds and config.quantization is None and of.metadata.quantization_config is None:
         changes = (("model.quantization", "fp8"),)
         if not policy.allow_quantized:
             changes += (("policy.allow_quantized", True),)

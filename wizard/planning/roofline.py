@@ -21,7 +21,7 @@ FIRST_V1_ENGINE = (0, 8)
 
 @dataclass(frozen=True, slots=True)
 class Sharding:
-    """How one engine spreads over GPUs. Pipeline stages are `serving`'s business."""
+    """How one engine spreads over GPUs. What stages wait for each other is `serving`'s business."""
 
     tp: int = 1
     dp: int = 1
@@ -29,6 +29,8 @@ class Sharding:
     expert_parallel: bool = False
     context_parallel: int = 1
     """Ranks of the TP group that share the cache of a sequence (DCP)."""
+    stages: int = 1
+    """Pipeline stages, each with its part of the layers."""
 
     @property
     def expert_ranks(self) -> int:
@@ -144,6 +146,10 @@ class Engine:
             seconds += 2 * facts.layers * 2 * (tp - 1) / tp * width / wire
         if dp > 1:
             seconds += 2 * facts.expert_layers * (dp - 1) / tp * width / wire
+        if sharding.stages > 1:
+            # hidden state and residual, a slice from each tensor-parallel rank
+            stage_wire = constants[f"link.{machine.stage_link_kind}"] * machine.stage_link
+            seconds += (sharding.stages - 1) * 2 * width / tp / stage_wire
         self._token_s = seconds
 
     def _overheads(
@@ -172,6 +178,7 @@ class Engine:
             fixed += 2 * facts.layers * hop * math.log2(sharding.tp)
         if sharding.dp > 1:
             fixed += 2 * facts.expert_layers * hop * math.log2(sharding.dp)
+        fixed += (sharding.stages - 1) * constants[f"hop_s.{machine.stage_link_kind}"]
         if settings.eager:
             fixed += facts.layers * constants["eager_layer_s"]
         sequence = constants["sequence_s"] * slower

@@ -38,6 +38,8 @@ class Requests:
     """Tokens that a sequence gains per step: more than 1 with speculative decoding."""
     proposed: float = 0.0
     """Speculative tokens that a step verifies per sequence."""
+    stages: int = 1
+    """Pipeline stages: so many batches are on their way at once, of which this is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ def cycle(engine: Engine, requests: Requests, running: float) -> Cycle:
         decode_s = engine.step(decoding * verified, context)
         mixed_s = engine.step(decoding * verified, context, requests.prompt / chunks, attended)
         prompt_s = chunks * (mixed_s - decode_s)
-        others = constants["prompt_overlap"] * (running - 1) * prompt_s
+        waits = _bubbles(requests, running, chunks, steps)
+        others = constants["prompt_overlap"] * (running * waits - 1) * prompt_s
         own = host_s + chunks * mixed_s + decode_s / 2 + (together - 1) * prompt_s
         alone = own + others + steps * decode_s
         first = own + constants["queue"] * prompt_s * others / alone
@@ -101,8 +104,20 @@ def cycle(engine: Engine, requests: Requests, running: float) -> Cycle:
     half = running / 2
     tokens = min(max(SMALLEST_CHUNK, requests.chunk - half), running * requests.prompt)
     wave_s = engine.step(half * verified, context, tokens, attended) * requests.prompt / tokens
-    tpot_s = (total - first) / max(requests.output - 1, 1.0)
+    tpot_s = max(0.0, total - first) / max(requests.output - 1, 1.0)
     return Cycle(running, total, first, tpot_s, prompt_s, wave_s)
+
+
+def _bubbles(requests: Requests, running: float, chunks: int, steps: float) -> float:
+    """How often a prompt's chunk holds up a batch of a pipeline, over how often one is its own.
+
+    All batches go through the stages in turn, so that the slowest sets the pace of each round: a round is slow
+    if any of them holds a chunk, 1 - (1 - share)^stages, where without stages it would be `share` of them.
+    """
+    if requests.stages == 1:
+        return 1.0
+    share = min(1.0, running * chunks / (chunks + steps))
+    return (1 - (1 - share) ** requests.stages) / share
 
 
 def _stay(first: float, others: float, decode: float) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wizard.dataclass import dataclass, field
@@ -46,7 +47,7 @@ def with_concessions(of: Situation, first: Attempt) -> Attempt:
     if first.fits or first.refused:
         return first
     base = base_config(of, first.layout)
-    free = _together(list(_free_steps(of, base)))
+    free = _together(list(_free_steps(of, base))[-1:])
     cache, graphs, weights = _cache_step(of, first), _graphs_step(of), _weights_step(of)
     slots = _slot_steps(of, base)
     best = first
@@ -60,6 +61,44 @@ def with_concessions(of: Situation, first: Attempt) -> Attempt:
         orders: list[Steps] = [(weights,), (weights, free), (weights, cache, free)]
         best = _least(of, best, base, [*orders, (weights, graphs, cache, free, *slots[-1:])])
     return best
+
+
+STEP_TOKENS = (4096, 2048, 1024, 512)
+"""Tokens per step to try where a limit on the time per token is missed: less of each step goes to others' prompts."""
+
+
+def for_limits(of: Situation, found: Attempt, keeps: Callable[[Attempt], bool]) -> Iterator[Attempt]:
+    """The same layout with what may bring it under a limit on time: smaller steps, then 8-bit weights or cache.
+
+    Ends with the first that `keeps` all limits. What gives up precision without keeping them is left out.
+    """
+    base = base_config(of, found.layout)
+    given = {name: getattr(found.config, name) for name in found.given_up}
+    kept = Step(given, {name: found.config.explanations.get(name, "") for name in given})
+    tokens = [NO_STEP]
+    if of.request.policy.max_num_batched_tokens is None:
+        now = found.config.max_num_batched_tokens or 0
+        why = f"Lowered from {now:,} for your limit: less of each step goes to the prompts of others."
+        for value in STEP_TOKENS:
+            if (found.config.max_num_seqs or 1) <= value < now:
+                tokens.append(Step({"max_num_batched_tokens": value}, {"max_num_batched_tokens": why}))
+    cache, weights = _cache_step(of, found, for_speed=True), _weights_step(of, for_speed=True)
+    rounded = [step for step in (cache, weights) if step.changes]
+    if len(rounded) > 1:
+        rounded.append(_together(rounded))
+    for precision in (NO_STEP, *rounded):
+        for size in tokens:
+            step = _together([kept, precision, size])
+            if step.changes == kept.changes:
+                continue
+            tried = attempt(of, found.layout, base, step.changes, step.why)
+            if not tried.starts:
+                continue
+            kept_now = keeps(tried)
+            if kept_now or not tried.quality_given_up - found.quality_given_up:
+                yield tried
+            if kept_now:
+                return
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +140,33 @@ def _least(of: Situation, best: Attempt, base: VLLMConfig, orders: Sequence[Step
 def _free_steps(of: Situation, base: VLLMConfig) -> Iterator[Step]:
     """What costs next to nothing: a larger share of the card, a smaller step, then both."""
     policy = of.request.policy
-    found: list[Step] = []
-    used = base.gpu_memory_utilization or of.rules.default_gpu_memory_utilization
-    shared = of.gpu.klass in {"consumer", "laptop"} or of.gpu.unified_memory
-    alone = of.gpu.memory_used_bytes <= of.gpu.memory_total_bytes * CROWDED_SHARE
-    if policy.gpu_memory_utilization is None and policy.headroom_gb == 0 and alone:
-        raised, _ = utilization(of, base, None if shared else RAISED_UTILIZATION)
-        if raised > used:
-            why = f"Raised from {used:g}: no other program uses this card, and the cache needs the room."
-            found.append(Step({"gpu_memory_utilization": raised}, {"gpu_memory_utilization": why}))
+    raised = _raised_step(of, base)
+    if raised.changes:
+        yield raised
     least = max(MINIMUM_BATCHED_TOKENS, base.max_num_seqs or 1)
     if policy.max_num_batched_tokens is None and (base.max_num_batched_tokens or 0) > least:
         why = "Lowered: a smaller step leaves more memory for the cache."
-        found.append(Step({"max_num_batched_tokens": least}, {"max_num_batched_tokens": why}))
-    yield from found
-    if len(found) > 1:
-        yield _together(found)
+        smaller = Step({"max_num_batched_tokens": least}, {"max_num_batched_tokens": why})
+        yield smaller
+        # a smaller step needs less outside of vLLM's share, so that this may be larger
+        raised = _raised_step(of, base.model_copy(update=smaller.changes))
+        if raised.changes:
+            yield _together([raised, smaller])
+
+
+def _raised_step(of: Situation, base: VLLMConfig) -> Step:
+    """A larger share of a card that nobody else uses."""
+    policy = of.request.policy
+    used = base.gpu_memory_utilization or of.rules.default_gpu_memory_utilization
+    shared = of.gpu.klass in {"consumer", "laptop"} or of.gpu.unified_memory
+    alone = of.gpu.memory_used_bytes <= of.gpu.memory_total_bytes * CROWDED_SHARE
+    if policy.gpu_memory_utilization is not None or policy.headroom_gb != 0 or not alone:
+        return NO_STEP
+    raised, _ = utilization(of, base, None if shared else RAISED_UTILIZATION)
+    if raised <= used:
+        return NO_STEP
+    why = f"Raised from {used:g}: no other program uses this card, and the cache needs the room."
+    return Step({"gpu_memory_utilization": raised}, {"gpu_memory_utilization": why})
 
 
 def _slot_steps(of: Situation, base: VLLMConfig) -> list[Step]:
@@ -131,15 +181,17 @@ def _slot_steps(of: Situation, base: VLLMConfig) -> list[Step]:
     return found
 
 
-def _cache_step(of: Situation, first: Attempt) -> Step:
+def _cache_step(of: Situation, first: Attempt, *, for_speed: bool = False) -> Step:
     """An 8-bit cache, where the policy, the GPU and the checkpoint leave the choice."""
     model, policy = of.request.model, of.request.policy
     dtype, why = _recommend_kv_cache_dtype(
         model.kv_cache_dtype,
-        kv_pressure(of, first),
+        math.inf if for_speed else kv_pressure(of, first),
         of.gpu.compute_capability if has_fp8(of.gpu) else None,
         allowed=policy.allow_fp8_kv,
     )
+    if for_speed:
+        why = f"8 bits per value, because 16 would miss {_limits(of)}; at a small cost in quality."
     if dtype is None or model.kv_cache_dtype != "auto" or "kv_cache_dtype" in of.fields:
         return NO_STEP
     if of.launch(first.config).kv_cache_dtype.startswith("fp8"):
@@ -154,7 +206,18 @@ def _graphs_step(of: Situation) -> Step:
     return Step({"enforce_eager": True}, {"enforce_eager": why})
 
 
-def _weights_step(of: Situation) -> Step:
+def _limits(of: Situation) -> str:
+    """The limits on time that were given, in words."""
+    policy, workload = of.request.policy, of.request.workload
+    told = (
+        ("to the first token", policy.max_ttft_ms),
+        ("per token", policy.max_tpot_ms),
+        ("to the last token", workload.target_latency_ms),
+    )
+    return "your " + " and ".join(f"{limit:,.0f} ms {what}" for what, limit in told if limit is not None)
+
+
+def _weights_step(of: Situation, *, for_speed: bool = False) -> Step:
     model, policy = of.request.model, of.request.policy
     quantization, why = _recommend_quantization(
         model.quantization,
@@ -166,6 +229,8 @@ def _weights_step(of: Situation) -> Step:
     )
     if quantization is None or model.quantization is not None:
         return NO_STEP
+    if for_speed:
+        why = f"vLLM rounds weights to 8 bits while loading, because 16 would miss {_limits(of)}."
     return Step({"quantization": quantization}, {"quantization": why})
 
 

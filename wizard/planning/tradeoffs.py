@@ -6,11 +6,19 @@ from collections.abc import Iterator
 
 from wizard.dataclass import dataclass
 from wizard.models.metadata import ModelMetadata
+from wizard.planning.perf_facts import model_facts
+from wizard.planning.prices import hourly_usd
 from wizard.planning.recommend import Choice
 from wizard.planning.situation import Situation
 
 NOTICEABLE = 1.05
 """Ratios nearer to 1 than this are within any forecast's error and say nothing."""
+
+SAME = 1.02
+"""Two plans whose figures lie within 2 % are told apart by nobody."""
+
+FEWER_BITS = 0.9
+"""Weights of fewer bits than this share of the others' are rounded more."""
 
 TIMES = 1.95
 """From this ratio on, `2.3 times` reads better than a percentage."""
@@ -60,18 +68,32 @@ class Tradeoff:
         return (
             self.usd_per_hour is not None
             and self.usd_before is not None
-            and self.usd_per_hour * NOTICEABLE < self.usd_before
+            and self.usd_per_hour < self.usd_before
+        )
+
+    def like(self, other: Tradeoff) -> bool:
+        """Nothing that a user would see differs: two names for one plan."""
+        return (self.gpu, self.gpus) == (other.gpu, other.gpus) and all(
+            one / SAME <= two <= one * SAME
+            for one, two in (
+                (self.rate, other.rate),
+                (self.per_token, other.per_token),
+                (self.first_token, other.first_token),
+                (self.held, other.held),
+                (self.length, other.length),
+            )
         )
 
     def words(self, why: str, said: str = "") -> str:
         """One sentence: what is done, what it gains, what it costs. `said`: the setting that `why` tells."""
-        parts = [" and ".join(each for each in self.settings if each != said), *self._figures()]
+        parts = [" and ".join(each for each in self.settings if each != said)]
+        if self.rounded:
+            parts.append("rounding costs a little quality")
         if self.gpus != self.gpus_before:
             parts.append(f"{self.gpus} GPU{'s' if self.gpus > 1 else ''} instead of {self.gpus_before}")
         if self.cheaper:
             parts.append(f"${self.usd_per_hour:,.2f} instead of ${self.usd_before:,.2f} an hour")
-        if self.rounded:
-            parts.append("rounded values cost a little quality")
+        parts += self._figures()
         told = ", ".join(part for part in parts if part)
         return f"{why}: {told}." if told else f"{why}."
 
@@ -113,7 +135,8 @@ def tradeoff(of: Situation, best: Choice, other: Situation, choice: Choice) -> T
         usd_before=_price(of, best),
         enough_held=held >= 2 * other.request.workload.concurrency,
         settings=tuple(_settings(best, choice)),
-        rounded=_bits(other.metadata, choice) < _bits(of.metadata, best),
+        rounded=weight_bits(other.metadata, choice) < FEWER_BITS * weight_bits(of.metadata, best)
+        or _cache_bits(other.metadata, choice) < _cache_bits(of.metadata, best),
         started_before=best.report.verdict != "wont_start",
         verdict_better=verdicts[choice.report.verdict] > verdicts[best.report.verdict],
     )
@@ -138,16 +161,23 @@ def _held(choice: Choice) -> float:
 
 
 def _price(of: Situation, choice: Choice) -> float | None:
-    price = of.gpu.usd_per_hour
-    return None if price is None else price * choice.layout.gpus
+    nodes = of.request.hardware.nodes if choice.layout.engine_gpus > len(of.gpus) else 1
+    return hourly_usd(of.gpu, min(len(of.gpus), -(-choice.layout.gpus // nodes)), nodes)
 
 
-def _bits(metadata: ModelMetadata, choice: Choice) -> int:
-    """How precisely weights and cache are kept, for comparing only: one for each that is not rounded."""
-    config = choice.config
-    weights = metadata.quantization_config is None and config.quantization is None
-    cache = config.kv_cache_dtype in {None, "auto", "bfloat16", "float16"}
-    return int(weights) + int(cache)
+def weight_bits(metadata: ModelMetadata, choice: Choice) -> float:
+    """Mean bits of a weight, scales included: 16 as most are trained, 4.5 in NVFP4."""
+    facts = model_facts(metadata, choice.config.quantization)
+    nbytes = sum(part.nbytes for part in facts.matrices)
+    nbytes += sum(part.nbytes * part.count * part.layers for part in facts.experts)
+    values = sum(part.parameters for part in facts.matrices)
+    values += sum(part.parameters * part.count * part.layers for part in facts.experts)
+    return 8 * nbytes / values if values else 16.0
+
+
+def _cache_bits(metadata: ModelMetadata, choice: Choice) -> int:
+    asked = choice.config.kv_cache_dtype or "auto"
+    return 16 if asked in {"auto", "bfloat16", "float16"} else 8 if "8" in asked else 4
 
 
 def _compared(ratio: float, more: str, fewer: str, plain: str) -> str:

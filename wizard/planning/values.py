@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 from wizard.schemas.inputs import BatchingMode
 from wizard.schemas.outputs import GIB, GPUInfo
-from wizard.vllm.versions import VersionRules
+from wizard.vllm.limits import online_fp8_method, rounds_weights
+from wizard.vllm.versions import NEWEST_KNOWN, VersionRules, parse_version
 
 WEIGHTS_SHARE_LIMIT = 0.70
 """Weights above this share of one GPU leave too little for the cache (seed rule)."""
@@ -168,8 +169,8 @@ def _recommend_quantization(
     """`--quantization`, or None to serve the checkpoint as it is.
 
     Seed: recommend AWQ when the model doesn't fit. vLLM refuses `--quantization awq` on a checkpoint
-    that isn't AWQ, so what is recommended here is what works: online fp8 on GPUs from Ada on, and a
-    quantised checkpoint of the same model, by name, where one is known.
+    that isn't AWQ, so what is recommended here is what works: online fp8 on GPUs from Turing on (below Ada its
+    kernels round the weights only), and a quantised checkpoint of the same model, by name, where one is known.
     """
     if requested is not None:
         return requested, f"You chose {requested}."
@@ -180,9 +181,10 @@ def _recommend_quantization(
     if not allowed:
         return None, "Needed to fit, but quantised weights are not allowed."
     named = f" A quantised checkpoint exists: {siblings[0]}." if siblings else ""
-    if capability is not None and capability >= (8, 9):
-        method = "fp8" if rules is not None and rules.number < (0, 20) else "fp8_per_tensor"
-        return method, f"vLLM rounds weights to 8 bits while loading, because 16 bits don't fit.{named}"
+    number = rules.number if rules is not None else parse_version(NEWEST_KNOWN)
+    if rounds_weights(capability, number):
+        why = f"vLLM rounds weights to 8 bits while loading, because 16 bits don't fit.{named}"
+        return online_fp8_method(number), why
     return None, f"16 bits don't fit, and this GPU can't quantise while loading.{named}"
 
 

@@ -1,26 +1,28 @@
-"""Changes to a request that lead to plans of another kind. Each generator is one kind; planning comes later."""
+"""Changes to a request that lead to plans of another kind. Each generator is one kind; planning comes later.
+
+Other ways to spread the model are in `spreads`, other machines in `elsewhere`.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from wizard.dataclass import dataclass, field
 from wizard.models.cache_layers import cache_model
 from wizard.models.drafts import predicts_tokens
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import Changes
-from wizard.planning.launch import has_fp8, resolve
-from wizard.planning.layouts import Layout, tensor_parallel_sizes
-from wizard.planning.options import other_machines
+from wizard.planning.elsewhere import elsewhere
+from wizard.planning.launch import has_fp8, rounds_online
+from wizard.planning.layouts import Layout
 from wizard.planning.recommend import Choice
 from wizard.planning.situation import Situation
-from wizard.planning.terms import weights_bytes
+from wizard.planning.spreads import spreads
+from wizard.planning.variant import Variant, sizes_released
 from wizard.schemas.inputs import BatchingMode
-from wizard.schemas.outputs import GPUInfo, VLLMConfig
+from wizard.schemas.outputs import GIB, GPUInfo, VLLMConfig
 
-MACHINES_TRIED = 6
 SIBLINGS_TRIED = 8
 LARGEST_NODE = 8
 
@@ -31,66 +33,24 @@ GOALS: Mapping[BatchingMode, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A change to the request, not yet planned."""
-
-    kind: str
-    title: str
-    changes: Changes
-    why: str
-    """What is done, as the head of a sentence."""
-    most: int = 1
-    """Of this kind, as many are shown."""
-    said: str = ""
-    """The setting that `why` tells already, in the words of `tradeoffs`."""
-    titled: Callable[[VLLMConfig, Layout], str] | None = field(default=None, compare=False)
-    """The title, where it tells what planning then comes to."""
-
-    def named(self, config: VLLMConfig, layout: Layout) -> str:
-        return self.titled(config, layout) if self.titled is not None else self.title
-
-
 def variants(
     of: Situation, best: Choice, siblings: Mapping[str, ModelMetadata], machines: Sequence[GPUInfo]
 ) -> Iterator[Variant]:
     """Every kind in turn, those that most often help first."""
-    yield from _spreads(of, best)
+    yield from spreads(of, best)
     yield from _fewer_gpus(of, best)
     yield from _more_gpus(of)
     yield from _longer(of, best)
+    yield from _users(of, best)
     yield from _caches(of, best)
     yield from _weights(of, best)
     yield from _siblings(of, siblings)
     yield from _drafts(of)
     yield from _shared_contexts(of, best)
     yield from _goals(of)
-    yield from _eager(of, best)
-    yield from _machines(of, best, machines)
-
-
-def _spreads(of: Situation, best: Choice) -> Iterator[Variant]:
-    """Other tensor parallel sizes: more, smaller engines, or fewer, larger ones."""
-    if of.request.hardware.tensor_parallel_size is not None:
-        return
-    chosen = best.layout.tensor_parallel_size
-    for tp in tensor_parallel_sizes(of.metadata, len(of.gpus)):
-        if tp != chosen:
-            smaller = tp < chosen
-            yield Variant(
-                "replicas" if smaller else "sharded",
-                f"{tp} GPUs to an engine",
-                (("hardware.tensor_parallel_size", tp),),
-                "Smaller engines, more of them" if smaller else "More GPUs share every layer",
-                titled=_spread_title,
-            )
-
-
-def _spread_title(config: VLLMConfig, layout: Layout) -> str:
-    each = config.tensor_parallel_size * config.pipeline_parallel_size
-    engines = layout.data_parallel_size * layout.replicas
-    gpus = f"{each} GPU{'s' if each > 1 else ''}"
-    return f"{engines} engines of {gpus}" if engines > 1 else f"one engine over {gpus}"
+    yield from _room(of, best)
+    yield from _eager(best)
+    yield from elsewhere(of, best, machines)
 
 
 def _fewer_gpus(of: Situation, best: Choice) -> Iterator[Variant]:
@@ -98,14 +58,14 @@ def _fewer_gpus(of: Situation, best: Choice) -> Iterator[Variant]:
     hardware = of.request.hardware
     if hardware.nodes > 1:
         for nodes in sorted({1, hardware.nodes // 2}):
-            changes = (("hardware.nodes", nodes), *_sizes_released(of))
+            changes = (("hardware.nodes", nodes), *sizes_released(of))
             yield Variant(
                 "fewer", f"{nodes} of {hardware.nodes} nodes", changes, "The other nodes stay free", 2
             )
         return
     count = 1
     while count < min(best.layout.gpus, len(of.gpus)):
-        changes = (("hardware.gpus", count), *_sizes_released(of))
+        changes = (("hardware.gpus", count), *sizes_released(of))
         yield Variant("fewer", f"{count} of {len(of.gpus)} GPUs", changes, "The other GPUs stay free", 2)
         count *= 2
 
@@ -115,14 +75,8 @@ def _more_gpus(of: Situation) -> Iterator[Variant]:
     count = 2 * len(of.gpus)
     if of.request.hardware.nodes == 1 and count <= LARGEST_NODE and of.gpu.mig_profile is None:
         name = of.gpu.catalogue_name or of.gpu.name
-        changes = (("hardware.gpus", count), *_sizes_released(of))
+        changes = (("hardware.gpus", count), *sizes_released(of))
         yield Variant("more", f"{count} x {name}", changes, "Twice the GPUs")
-
-
-def _sizes_released(of: Situation) -> Changes:
-    names = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-    hardware = of.request.hardware
-    return tuple((f"hardware.{name}", None) for name in names if getattr(hardware, name) is not None)
 
 
 def _longer(of: Situation, best: Choice) -> Iterator[Variant]:
@@ -141,6 +95,40 @@ def _longer(of: Situation, best: Choice) -> Iterator[Variant]:
             changes,
             "As long as one request can be, in 8 bits",
             titled=_context_title,
+        )
+
+
+def _users(of: Situation, best: Choice) -> Iterator[Variant]:
+    """Twice the users, where the cache may hold them; as many as it holds, where it is too small."""
+    workload = of.request.workload
+    layout = best.layout
+    engines = layout.data_parallel_size * layout.replicas
+    held = int(best.report.concurrency_at_workload * engines)
+    if best.report.verdict == "tight" and 0 < held < workload.concurrency:
+        fewer: Changes = (("workload.concurrency", held),)
+        yield Variant(
+            "fewer users", f"{held:,} users at once", fewer, "As many as the cache holds; nobody waits"
+        )
+    if held >= 2 * workload.concurrency:
+        users = 2 * workload.concurrency
+        changes: Changes = (("workload.concurrency", users),)
+        yield Variant("users", f"{users:,} users at once", changes, "Room for twice the users")
+
+
+def _room(of: Situation, best: Choice) -> Iterator[Variant]:
+    """A smaller share of each card, where the workload needs less cache than there is."""
+    part, report = best.report.per_gpu, best.report
+    if report.verdict != "fits" or of.request.policy.gpu_memory_utilization is not None:
+        return
+    spare = report.headroom_bytes - part.kv_cache_available_bytes // 20
+    share = math.ceil((part.requested_bytes - spare) / part.total_bytes * 20) / 20
+    if spare > 0 and share <= (best.config.gpu_memory_utilization or 1.0) - 0.1:
+        changes: Changes = (("policy.gpu_memory_utilization", share),)
+        yield Variant(
+            "room",
+            f"{share:.0%} of each GPU",
+            changes,
+            f"Leaves {(part.requested_bytes - share * part.total_bytes) / GIB:.0f} GiB of each GPU to others",
         )
 
 
@@ -172,7 +160,7 @@ def _weights(of: Situation, best: Choice) -> Iterator[Variant]:
     stored = of.metadata.quantization_config is not None
     if (
         policy.allow_quantized
-        and _has_fp8(of)
+        and rounds_online(of.gpu, of.rules.number)
         and not stored
         and not model.quantization
         and not best.config.quantization
@@ -192,7 +180,7 @@ def _siblings(of: Situation, siblings: Mapping[str, ModelMetadata]) -> Iterator[
         return
     for name in list(siblings)[:SIBLINGS_TRIED]:
         if name != of.metadata.model:
-            yield Variant("sibling", name, (("model.model", name),), "A quantised form of the same model", 2)
+            yield Variant("sibling", name, (("model.model", name),), "A quantised form of the same model", 3)
 
 
 def _drafts(of: Situation) -> Iterator[Variant]:
@@ -230,39 +218,8 @@ def _goals(of: Situation) -> Iterator[Variant]:
             yield Variant("goal", title, (("workload.batching_mode", mode),), why, 2)
 
 
-def _eager(of: Situation, best: Choice) -> Iterator[Variant]:
-    """Only where memory is short: graphs cost little of it."""
-    if best.config.enforce_eager or best.report.verdict == "fits":
-        return
-    changes: Changes = (("policy.enforce_eager", True),)
-    why = "Graphs leave their memory to the cache"
-    yield Variant("eager", "no CUDA graphs", changes, why, said="no CUDA graphs")
-
-
-def _machines(of: Situation, best: Choice, machines: Sequence[GPUInfo]) -> Iterator[Variant]:
-    """Other machines, the cheapest first; only cheaper ones where the price of this one is known."""
-    starts = best.report.verdict != "wont_start"
-    price = of.gpu.usd_per_hour if starts else None
-    limit = math.inf if price is None else price * best.layout.gpus
-    refused = best.report.cause in {"invalid_config", "unsupported"}
-    quantization = None if refused else best.config.quantization
-    rates = {machine.name: machine.usd_per_hour for machine in machines if machine.usd_per_hour is not None}
-
-    def least_bytes(gpu: GPUInfo) -> float:
-        bare = VLLMConfig(
-            model=of.metadata.model, dtype=of.request.model.dtype.value, quantization=quantization
-        )
-        return weights_bytes(resolve(bare, of.metadata, gpu, version=of.version))
-
-    tried = 0
-    priced = [machine for machine in machines if machine.name in rates]
-    for option in other_machines(priced, of.request.hardware, least_bytes):
-        values = dict(option.changes)
-        name = values["hardware.gpu"]
-        cost = rates[name] * values["hardware.gpus"] * values.get("hardware.nodes", 1)
-        if cost >= limit or tried >= MACHINES_TRIED:
-            return
-        if name != of.gpu.name:
-            tried += 1
-            why = "Another machine" if price is None else "A cheaper machine"
-            yield Variant("machine", option.title, option.changes, why, 1 if starts else 2)
+def _eager(best: Choice) -> Iterator[Variant]:
+    if not best.config.enforce_eager:
+        changes: Changes = (("policy.enforce_eager", True),)
+        why = "Starts a minute or so sooner, without compiling and capturing graphs"
+        yield Variant("eager", "no CUDA graphs", changes, why, said="no CUDA graphs")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from wizard.dataclass import dataclass
 from wizard.errors import WizardError
@@ -10,17 +10,24 @@ from wizard.render.bundle_readme import readme_file
 from wizard.render.cluster import fits_leader_worker_set, leader_worker_set_file, ray_cluster_file
 from wizard.render.commands import docker_script, serve_script
 from wizard.render.compose import compose_file
-from wizard.render.deployment import DEFAULT_PORT, LOOPBACK, Deployment, deployment
+from wizard.render.deployment import Deployment, deployment
 from wizard.render.escaping import to_json
 from wizard.render.header import header
 from wizard.render.helm import llm_d_file, on_hub, production_stack_file
 from wizard.render.kubernetes import kubernetes_file
 from wizard.render.nginx import nginx_file
-from wizard.render.nodes import native_launch, node_scripts, ray_scripts, spans_nodes
+from wizard.render.nodes import (
+    native_launch,
+    node_names,
+    node_scripts,
+    ray_names,
+    ray_scripts,
+    spans_nodes,
+)
 from wizard.render.plan_json import plan_to_dict
 from wizard.render.profile import profile_text
 from wizard.render.scripts import bench_script, environment_example, smoke_script
-from wizard.render.systemd import systemd_units
+from wizard.render.systemd import systemd_units, unit_names
 from wizard.render.vllm_config import vllm_config_file
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
@@ -62,6 +69,8 @@ class Artifact:
     applies: Callable[[Deployment], bool]
     render: Render | None = None
     """None: made together with the rest of the bundle."""
+    names: Callable[[Deployment], tuple[str, ...]] | None = None
+    """Of its files, where the deployment decides how many there are."""
 
 
 # fmt: off
@@ -75,13 +84,13 @@ ARTIFACTS: tuple[Artifact, ...] = (
     Artifact("compose", "docker-compose.yaml", "Docker Compose", "the container as a service that stays up",
              True, _one_node, compose_file),
     Artifact("systemd", "vllm.service", "systemd", "starts it with the machine and keeps it up",
-             False, _one_node, systemd_units),
+             False, _one_node, systemd_units, unit_names),
     Artifact("kubernetes", "kubernetes.yaml", "Kubernetes", "Deployment, Service and storage",
              False, _one_node, kubernetes_file),
     Artifact("nodes", "node-0.sh", "Nodes", "one script for every node, by vLLM's own launcher",
-             True, native_launch, node_scripts),
+             True, native_launch, node_scripts, node_names),
     Artifact("ray", "ray-node-0.sh", "Ray", "one script for every node, by Ray",
-             False, spans_nodes, ray_scripts),
+             False, spans_nodes, ray_scripts, ray_names),
     Artifact("lws", "lws.yaml", "LeaderWorkerSet", "several nodes as one group on Kubernetes",
              False, _leader_worker_set, leader_worker_set_file),
     Artifact("kuberay", "kuberay.yaml", "KubeRay", "several nodes as a Ray cluster on Kubernetes",
@@ -111,14 +120,7 @@ ALL = "all"
 """`emit` value for every artifact that applies."""
 
 
-def render(
-    plan: Plan,
-    request: PlanRequest,
-    emit: Sequence[str] | None = None,
-    *,
-    host: str = LOOPBACK,
-    port: int = DEFAULT_PORT,
-) -> dict[str, str]:
+def render(plan: Plan, request: PlanRequest, emit: Sequence[str] | None = None) -> dict[str, str]:
     """The bundle's files, name -> text.
 
     `emit` names artifacts by key or file name; `None` takes the usual ones, `["all"]` all that apply. An
@@ -126,23 +128,50 @@ def render(
     Raises WizardError for a name that isn't an artifact, for one that doesn't apply to the plan, and for an
     extra flag that the version refuses.
     """
-    common = deployment(plan, request, host=host, port=port)
-    chosen = chosen_artifacts(common, emit)
+    common = deployment(plan, request)
+    return _rendered(common, chosen_artifacts(common, emit), None)
+
+
+def render_all(plan: Plan, request: PlanRequest, ticked: Collection[str] | None = None) -> dict[str, str]:
+    """Every file that applies; README.md lists those whose names are `ticked`, by default the usual ones."""
+    common = deployment(plan, request)
+    return _rendered(
+        common, chosen_artifacts(common, [ALL]), usual_files(plan, request) if ticked is None else ticked
+    )
+
+
+def usual_files(plan: Plan, request: PlanRequest) -> frozenset[str]:
+    """Names of the files that are written unless the user says otherwise."""
+    common = deployment(plan, request)
+    return frozenset(name for artifact in chosen_artifacts(common, None) for name in _names(artifact, common))
+
+
+def _rendered(
+    common: Deployment, chosen: Sequence[Artifact], listed: Collection[str] | None
+) -> dict[str, str]:
+    """The files of `chosen`; README.md lists all of them, or those in `listed`."""
     made = {artifact.key: _files(artifact, common) for artifact in chosen if artifact.render is not None}
-    own = {"profile": ("profile.yaml",), "plan": ("plan.json",)}
-    if "readme" in (keys := [artifact.key for artifact in chosen]):
-        listed = [
-            (name, artifact.line)
-            for artifact in chosen
-            if artifact.key != "readme"
-            for name in made.get(artifact.key, own.get(artifact.key, ()))
-        ]
-        made["readme"] = {"README.md": readme_file(common, listed)}
+    names = {
+        name: artifact
+        for artifact in chosen
+        for name in made.get(artifact.key, (artifact.filename,))
+        if listed is None or name in listed
+    }
+    keys = [artifact.key for artifact in chosen]
+    if "readme" in keys:
+        lines = [(name, artifact.line) for name, artifact in names.items() if artifact.key != "readme"]
+        made["readme"] = {"README.md": readme_file(common, lines)}
     if "profile" in keys:
-        made["profile"] = {"profile.yaml": profile_text(request, header(common, "Profile"))}
+        made["profile"] = {"profile.yaml": profile_text(common.request, header(common, "Profile"))}
     if "plan" in keys:
-        made["plan"] = {"plan.json": to_json(plan_to_dict(plan, request))}
+        made["plan"] = {"plan.json": to_json(plan_to_dict(common.plan, common.request))}
     return {name: text for artifact in chosen for name, text in made[artifact.key].items()}
+
+
+def _names(artifact: Artifact, common: Deployment) -> tuple[str, ...]:
+    if artifact.names is None:
+        return (artifact.filename,)
+    return artifact.names(common)
 
 
 def _files(artifact: Artifact, common: Deployment) -> dict[str, str]:

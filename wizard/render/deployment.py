@@ -131,10 +131,9 @@ class Deployment:
         return devices[first : first + self.gpus_per_node]
 
 
-def deployment(
-    plan: Plan, request: PlanRequest, *, host: str = LOOPBACK, port: int = DEFAULT_PORT
-) -> Deployment:
+def deployment(plan: Plan, request: PlanRequest) -> Deployment:
     """What all artifacts of `plan` share. Raises WizardError where an extra flag is not legal."""
+    host, port = request.serving.host, request.serving.port
     config = plan.config
     directory = local_directory(config.model) if plan.model.source == "path" else None
     family = family_flags(
@@ -195,7 +194,7 @@ def listening(command: ServeArguments, host: str, port: int) -> ServeArguments:
     extra = [Argument("--host", (host,))]
     if port != DEFAULT_PORT:
         extra.append(Argument("--port", (str(port),)))
-    return command.with_arguments(*extra)
+    return command.without("--port").with_arguments(*extra)
 
 
 def local_directory(model: str) -> str:

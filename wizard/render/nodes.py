@@ -48,12 +48,22 @@ def data_parallel_only(deployment: Deployment) -> bool:
 
 def node_scripts(deployment: Deployment) -> dict[str, str]:
     """`node-0.sh` (the head, which answers requests) to `node-N.sh`, by vLLM's own launcher."""
-    return {f"node-{rank}.sh": _native(deployment, rank) for rank in range(deployment.nodes)}
+    return {name: _native(deployment, rank) for rank, name in enumerate(node_names(deployment))}
 
 
 def ray_scripts(deployment: Deployment) -> dict[str, str]:
     """`ray-node-0.sh` (head and server) to `ray-node-N.sh`."""
-    return {f"ray-node-{rank}.sh": _ray(deployment, rank) for rank in range(deployment.nodes)}
+    return {name: _ray(deployment, rank) for rank, name in enumerate(ray_names(deployment))}
+
+
+def node_names(deployment: Deployment) -> tuple[str, ...]:
+    """File names of `node_scripts`."""
+    return tuple(f"node-{rank}.sh" for rank in range(deployment.nodes))
+
+
+def ray_names(deployment: Deployment) -> tuple[str, ...]:
+    """File names of `ray_scripts`."""
+    return tuple(f"ray-node-{rank}.sh" for rank in range(deployment.nodes))
 
 
 def _script(deployment: Deployment, rank: int, kind: str, more: list[str], body: str) -> str:

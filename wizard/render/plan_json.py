@@ -42,7 +42,11 @@ ESTIMATES = ("ttft_ms", "tpot_ms", "output_tokens_per_s", "prefill_tokens_per_s"
 
 
 def plan_to_dict(plan: Plan, request: PlanRequest | None = None) -> dict[str, Any]:
-    """The whole plan as plain data: strict JSON, no NaN, no infinity, bytes as integers."""
+    """The whole plan as plain data: strict JSON, no NaN, no infinity, bytes as integers.
+
+    `artifacts` holds the text of every file by name. It is empty in a bundle's own plan.json, beside which the
+    files lie; for a plan that won't start, of which nothing is written; and for `check`, which is given a command.
+    """
     document = {
         "schema_version": SCHEMA_VERSION,
         "vllm_version": plan.vllm_version,

@@ -6,8 +6,8 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
-from wizard.schemas.outputs import FeasibilityReport, PerfEstimate, Plan
-from wizard.text import count, gib, params, plural, printable, span
+from wizard.schemas.outputs import FeasibilityReport, PerfEstimate, Plan, VLLMConfig
+from wizard.text import count, gib, params, plural, printable, span, time_span
 from wizard.wording import refusal_words
 
 WIDTH = 110
@@ -31,10 +31,10 @@ def _lines(plan: Plan) -> Iterator[str]:
     cards = " + ".join(f"{number * plan.nodes} x {name}" for name, number in kinds.items())
     yield f"{printable(model.id)} · {cards}{nodes} · vLLM {plan.vllm_version}"
     stored = model.quantization or model.dtype
-    yield (
-        f"{params(model.params)} parameters · {stored} · {model.attention} · "
-        f"up to {model.max_position_embeddings:,} tokens"
-    )
+    known = model.params is not None
+    size = f"{params(model.params)} parameters" if known else "size not known"
+    attention = f"{model.attention} · " if known else ""
+    yield f"{size} · {stored} · {attention}up to {model.max_position_embeddings:,} tokens"
     yield ""
     yield VERDICT_WORDS[feasibility.verdict]
     if feasibility.error:
@@ -47,26 +47,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     if plan.performance is not None:
         yield ""
         yield from _performance(plan.performance)
-    yield ""
-    yield "Settings"
-    config = plan.config
-    for field in (
-        "tensor_parallel_size",
-        "pipeline_parallel_size",
-        "data_parallel_size",
-        "dtype",
-        "quantization",
-        "kv_cache_dtype",
-        "gpu_memory_utilization",
-        "max_model_len",
-        "max_num_seqs",
-        "max_num_batched_tokens",
-        "enforce_eager",
-    ):
-        value = getattr(config, field)
-        why = config.explanations.get(field, "")
-        if value is not None and (why or value not in (1, False, "auto")):
-            yield f"  {field:<24} {printable(str(value)):<12} {printable(why)}"
+    yield from _settings(plan.config)
     if plan.fixes:
         yield ""
         yield "Fixes"
@@ -75,6 +56,32 @@ def _lines(plan: Plan) -> Iterator[str]:
     if model.hub_requests:
         yield ""
         yield f"Read from the hub: {plural(model.hub_requests, 'request')}, {model.hub_bytes / 1000:,.0f} kB"
+
+
+def _settings(config: VLLMConfig) -> Iterator[str]:
+    """What was chosen or has a reason; nothing where all is left to vLLM."""
+    rows = [
+        (field, getattr(config, field), config.explanations.get(field, ""))
+        for field in (
+            "tensor_parallel_size",
+            "pipeline_parallel_size",
+            "data_parallel_size",
+            "dtype",
+            "quantization",
+            "kv_cache_dtype",
+            "gpu_memory_utilization",
+            "max_model_len",
+            "max_num_seqs",
+            "max_num_batched_tokens",
+            "enforce_eager",
+        )
+    ]
+    told = [each for each in rows if each[1] is not None and (each[2] or each[1] not in (1, False, "auto"))]
+    if told:
+        yield ""
+        yield "Settings"
+    for field, value, why in told:
+        yield f"  {field:<24} {printable(str(value)):<12} {printable(why)}"
 
 
 def _wrapped(text: str, head: str) -> Iterator[str]:
@@ -142,7 +149,7 @@ def _performance(performance: PerfEstimate) -> Iterator[str]:
     yield f"Expected speed (8 of 10 measured runs lie inside; {printable(performance.basis)})"
     if performance.saturated:
         yield "  saturated: the workload asks for more than this machine serves"
-    yield f"  time to first token  {span(performance.ttft_ms.low, performance.ttft_ms.high)} ms"
-    yield f"  time per token       {span(performance.tpot_ms.low, performance.tpot_ms.high)} ms"
+    yield f"  time to first token  {' '.join(time_span(performance.ttft_ms.low, performance.ttft_ms.high))}"
+    yield f"  time per token       {' '.join(time_span(performance.tpot_ms.low, performance.tpot_ms.high))}"
     rate = performance.output_tokens_per_s
     yield f"  output               {span(rate.low, rate.high)} tokens/s"

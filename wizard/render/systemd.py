@@ -47,6 +47,13 @@ def systemd_units(deployment: Deployment) -> dict[str, str]:
     return units
 
 
+def unit_names(deployment: Deployment) -> tuple[str, ...]:
+    """File names of `systemd_units`."""
+    if deployment.replicas == 1:
+        return ("vllm.service",)
+    return tuple(f"vllm-{index}.service" for index in range(deployment.replicas))
+
+
 def _unit(deployment: Deployment, command: ServeArguments, devices: tuple[str, ...], name: str) -> str:
     amd = deployment.plan.gpus[0].vendor == "amd"
     more = [

@@ -1,7 +1,7 @@
 """vllm-config.yaml: the same command as a file for `vllm serve --config`.
 
-Source of the traps: vLLM `utils/argparse_utils.py` (load_config_file) of 0.10.2-0.33.0. Through 0.27 a
-`false` is silently dropped, so booleans are turned off by `no-x: true`, which every version reads;
+Source of the traps: vLLM `utils/argparse_utils.py` (load_config_file) of 0.10.2-0.33.0. `vllm serve` silently
+drops a `false` (vllm/serve_yaml.py says why), so booleans are turned off by `no-x: true`, which every version reads;
 JSON is written as text, because nested keys came with 0.16; sizes are plain numbers.
 """
 

@@ -1,9 +1,7 @@
 """Writes a bundle: all of it or nothing, nothing replaced unasked, permissions as the files need them.
 
-The files are written and synced in a directory beside the target, which then takes the target's place
-in one step: by rename where there is nothing yet, by exchange (Linux renameat2) where there is. A kill
-or a full disk at any moment leaves the old state or the new one; what a killed run left beside the
-target is removed by the next.
+A kill or a full disk at any moment leaves the old state or the new one (placement.py says how); what a killed
+run left is cleared by the next.
 """
 
 from __future__ import annotations
@@ -28,6 +26,10 @@ REASONS = {
     errno.ENOTDIR: "a part of the path is a file; choose another directory",
     errno.EEXIST: "a file of that name is in the way; choose another directory",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EBUSY: "another export is writing there; wait for it and try again",
+    errno.ENOTEMPTY: "another export is writing there; wait for it and try again",
+    errno.ENOENT: "a part of the path can't be made there; choose another directory",
+    errno.EINVAL: "no directory of that name can be made there; choose another directory",
     errno.ELOOP: "the path is a loop of symbolic links; choose another directory",
 }
 
@@ -83,12 +85,20 @@ def diff_bundle(directory: str | Path, artifacts: Mapping[str, str]) -> dict[str
 
 
 def _resolved(directory: str | Path) -> Path:
-    """The real directory behind links; a dangling link or a loop is left for writing to complain about."""
+    """The real directory behind links. Raises WizardError for one that leads nowhere, or round in a circle."""
+    if not str(directory).strip():
+        raise WizardError("No directory is given; name a directory to write into, such as ./bundle.")
     path = expanded(directory)
     try:
-        return path.resolve()
+        resolved = path.resolve()
+        nowhere = path.is_symlink() and not resolved.exists()
     except (OSError, RuntimeError):
         raise WizardError(f"{cut(str(path))} can't be used: {REASONS[errno.ELOOP]}.") from None
+    if nowhere:
+        raise WizardError(
+            f"{cut(str(path))} is a link that leads nowhere; remove it or choose another directory."
+        )
+    return resolved
 
 
 def _safe_name(name: str) -> str:

@@ -80,6 +80,19 @@ class Spellings:
         return self.meant_by.get(value, value) if isinstance(value, str) else value
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """What no bounds say: a function that returns the value to hold, or raises ValueError with the reason."""
+
+    judge: Callable[[Any], Any]
+
+    def read(self, value: Any) -> Any:
+        try:
+            return self.judge(value)
+        except ValueError:
+            return UNSURE
+
+
 class Declaration:
     """One field of a checked class."""
 
@@ -227,7 +240,8 @@ class Checked:
 def why_not(error: ValueError) -> str:
     """The first thing that pydantic found wrong, in its words."""
     problems = getattr(error, "errors", None)
-    return str(problems()[0]["msg"]) if problems is not None else str(error)
+    words = str(problems()[0]["msg"]) if problems is not None else str(error)
+    return words.removeprefix("Value error, ")
 
 
 def plainly(cls: type[Checked], values: Mapping[str, Any]) -> dict[str, Any] | None:

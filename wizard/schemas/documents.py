@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -17,7 +18,7 @@ from pydantic import (
     create_model,
 )
 
-from wizard.schemas.checked import Bounds, Checked, Spellings, Text
+from wizard.schemas.checked import Bounds, Checked, Rule, Spellings, Text
 
 Kind = TypeVar("Kind", bound=Checked)
 
@@ -71,7 +72,7 @@ def _taken_as_it_is(kind: type[Checked]) -> Callable[[Any, Any], Any]:
     return read
 
 
-def _constraint(mark: Bounds | Text | Spellings) -> Any:
+def _constraint(mark: Bounds | Text | Rule | Spellings) -> Any:
     match mark:
         case Bounds():
             limits = {"ge": mark.ge, "gt": mark.gt, "le": mark.le}
@@ -83,5 +84,7 @@ def _constraint(mark: Bounds | Text | Spellings) -> Any:
                 max_length=mark.most,
                 pattern=mark.pattern,
             )
+        case Rule():
+            return AfterValidator(mark.judge)
         case Spellings():
             return BeforeValidator(mark.meant)

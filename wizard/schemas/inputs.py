@@ -1,4 +1,4 @@
-"""What the user asks for: one frozen `PlanRequest` of four parts.
+"""What the user asks for: one frozen `PlanRequest` of five parts.
 
 `None` always means "not chosen": the planner then recommends, or takes vLLM's own default.
 `model_copy(update=...)` does not validate; use `PlanRequest.with_value` to change one answer.
@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from wizard.schemas.checked import Bounds, Checked, Spellings, Text
+from wizard.schemas.checked import Bounds, Checked, Rule, Spellings, Text
 
 
 class BatchingMode(StrEnum):
@@ -47,6 +48,51 @@ KV_DTYPE_SPELLINGS = Spellings({"fp16": "float16", "bf16": "bfloat16", "fp8_e4m3
 Line = Annotated[str, Text(strip=True, least=1, most=4096)]
 Tokens = Annotated[int, Bounds(ge=1, le=1 << 27)]
 Count = Annotated[int, Bounds(ge=1, le=4096)]
+
+
+_SECRET_FLAG = re.compile(r"--(?:api[-_]?k|hf[-_]?t)\w*", re.IGNORECASE)
+"""--api-key and --hf-token, with the prefixes and misspellings that mean them; no other flag starts so."""
+
+_SECRET_VALUE = re.compile(r"\bhf_[A-Za-z0-9]{30,}")
+"""A token of huggingface.co, wherever it stands."""
+
+SECRETS_BY_ENVIRONMENT = (
+    "a key or a token never goes into a file; leave it out and set VLLM_API_KEY or HF_TOKEN "
+    "in the environment"
+)
+
+
+def is_secret_flag(word: str) -> bool:
+    """Whether a word of a command is a flag whose value must not be kept."""
+    return _SECRET_FLAG.match(word) is not None
+
+
+def _without_secrets(words: tuple[str, ...]) -> tuple[str, ...]:
+    if any(is_secret_flag(word) or _SECRET_VALUE.search(word) for word in words):
+        raise ValueError(SECRETS_BY_ENVIRONMENT)
+    return words
+
+
+def _host(text: str) -> str:
+    """An IP address or a host name, nothing else: it ends up in scripts, units and URLs."""
+    import ipaddress
+
+    host = text.strip().removeprefix("[").removesuffix("]")
+    try:
+        if "%" not in host:  # a zone such as fe80::1%eth0 means something else in every file
+            return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    labels = host.split(".")
+    numeric = all(label.isdigit() for label in labels)
+    if numeric or len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError(
+            "write an address of this machine such as 127.0.0.1, 0.0.0.0 for all, or a host name"
+        )
+    return host
+
+
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 
 
 class ModelInput(Checked):
@@ -121,8 +167,16 @@ class PolicyInput(Checked):
     enforce_eager: bool = False
     max_num_seqs: Annotated[int, Bounds(ge=1, le=1 << 20)] | None = None
     max_num_batched_tokens: Annotated[int, Bounds(ge=1, le=1 << 24)] | None = None
-    extra_args: tuple[str, ...] = ()
-    """Further `vllm serve` flags as typed, validated against the flag table."""
+    extra_args: Annotated[tuple[str, ...], Rule(_without_secrets)] = ()
+    """Further `vllm serve` flags as typed, validated against the flag table; never a key or a token."""
+
+
+class ServingInput(Checked):
+    """Where the server will be reached; moves no memory."""
+
+    host: Annotated[str, Rule(_host)] = "127.0.0.1"
+    """The address to listen on: this machine alone by default, `0.0.0.0` for everyone who reaches it."""
+    port: Annotated[int, Bounds(ge=1, le=65535)] = 8000
 
 
 class PlanRequest(Checked):
@@ -132,6 +186,7 @@ class PlanRequest(Checked):
     hardware: HardwareInput = HardwareInput()
     workload: WorkloadInput = WorkloadInput()
     policy: PolicyInput = PolicyInput()
+    serving: ServingInput = ServingInput()
     explain: bool = True
 
     def with_value(self, path: str, value: Any) -> Self:

@@ -143,6 +143,11 @@ class GPUInfo:
     """datacenter | workstation | consumer | laptop | edge"""
     tdp_w: float | None = None
     usd_per_hour: float | None = None
+    """Of one GPU, on the instance that sells it cheapest, or as the user named it."""
+    offers: tuple[tuple[int, float], ...] = ()
+    """Instances as sold, the cheapest of each size: GPUs, and dollars an hour for all of them."""
+    priced_on: str | None = None
+    """The day of those prices, ISO 8601."""
     arch: str | None = None
     machine_devices: int | None = None
     """Devices that the driver lists on this GPU's machine, whether they may be used or not."""
@@ -336,6 +341,8 @@ class Alternative:
     why: str
     request_changes: tuple[tuple[str, Any], ...] = ()
     """`(path, value)` pairs for `PlanRequest.with_value` that choose this plan."""
+    replicas: int = 1
+    """Independent servers behind a router, beyond `config.data_parallel_size`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,3 +418,8 @@ class Plan:
     artifacts: dict[str, str] = field(default_factory=dict)
     resolved: Resolved | None = None
     """None only in plans that were put together by hand."""
+
+    @property
+    def engines(self) -> int:
+        """Caches that requests are spread over; the figures of `feasibility` are one's."""
+        return self.config.data_parallel_size * self.replicas

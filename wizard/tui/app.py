@@ -114,6 +114,8 @@ class WizardApp(App[int], inherit_bindings=False):
         self._key_in_flight = False
         self._key_task: asyncio.Task[None] | None = None
         self._last_key_s = 0.0
+        self._jumping = False
+        """Whether `g` was the last key: a digit goes to a screen then."""
         self.hurried = False
         """Whether keys come faster than one looks at what each of them does."""
         self.searching = False
@@ -155,8 +157,22 @@ class WizardApp(App[int], inherit_bindings=False):
             self.post_message(NextKey())
 
     async def on_next_key(self) -> None:
-        await super().on_event(self._keys.popleft())
+        key = self._keys.popleft()
+        if not await self._jumps(key):
+            await super().on_event(key)
         self._key_task = asyncio.create_task(self._settle_key())
+
+    async def _jumps(self, key: events.Key) -> bool:
+        """The digit after `g` goes to that screen, whatever it would mean to the focused control."""
+        jumping, self._jumping = self._jumping, False
+        if not jumping:
+            return False
+        self.frame.explain()
+        number = int(key.key) if key.key.isdecimal() and key.key.isascii() else 0
+        if not 1 <= number <= len(STEP_NAMES):
+            return key.key == "escape"
+        await self.go(STEP_NAMES[number - 1])
+        return True
 
     async def _settle_key(self) -> None:
         for _ in range(CYCLES_PER_KEY):
@@ -375,8 +391,10 @@ class WizardApp(App[int], inherit_bindings=False):
     # -- words
 
     def show_hint(self, text: str) -> None:
-        """Words on the focused control that have changed."""
+        """Words on the focused control that have changed, and with them its keys."""
         self._say(text, notice=False)
+        if self.frame.is_running:
+            self.frame.show_keys()
 
     def notice(self, text: str) -> None:
         """Words on what has just happened; the next move of focus replaces them."""
@@ -399,6 +417,12 @@ class WizardApp(App[int], inherit_bindings=False):
 
     async def action_go_number(self, number: int) -> None:
         await self.go(STEP_NAMES[number - 1])
+
+    def action_jump(self) -> None:
+        """`g`: the next key says where to."""
+        self._jumping = True
+        steps = ", ".join(f"{number} {title}" for number, (_, title) in enumerate(STEPS, 1))
+        self.notice(f"Go to: {steps}.")
 
     async def action_next(self) -> None:
         at = STEP_NAMES.index(self.frame.step_name)

@@ -8,6 +8,7 @@ from textual.timer import Timer
 
 from wizard.questions import STEPS
 from wizard.session import Found, Session, SessionStore
+from wizard.ticks import Ticks
 from wizard.wording import request_words
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Keeper:
             step=self.app.frame.step_name,
             request=self.app.request,
             directory=self.app.writing.chosen,
-            unticked=tuple(sorted(self.app.writing.unticked)),
+            unticked=tuple(sorted(self.app.writing.ticks.unticked)),
+            ticked=tuple(sorted(self.app.writing.ticks.ticked)),
         )
         if self.store.save(session):
             self._unsaved = False
@@ -98,7 +100,7 @@ class Keeper:
 
     def _continue(self, session: Session) -> None:
         self.app.writing.chosen = session.directory
-        self.app.writing.unticked = set(session.unticked)
+        self.app.writing.ticks = Ticks(session.unticked, session.ticked)
         self.app.request = session.request
         if any(name == session.step for name, _ in STEPS):
             self.app.call_later(self.app.go, session.step)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textual.widget import Widget
+from textual.widgets import Input
 
 from wizard.questions import STEPS
 from wizard.tui.outlook import View
@@ -23,15 +24,30 @@ def own_keys(focused: Widget | None) -> Sequence[KeyHint]:
     return keys
 
 
-def common_keys(of_step: Sequence[KeyHint], step: str, view: View) -> Sequence[KeyHint]:
-    """Keys that work whatever has focus, the most wanted first."""
+JUMP_HINT = "g 1-5: screens"
+"""What is said where a digit alone is part of a number."""
+
+
+def common_keys(
+    of_step: Sequence[KeyHint], step: str, view: View, focused: Widget | None = None
+) -> Sequence[KeyHint]:
+    """Keys that work with this focus whatever it is for, the most wanted first.
+
+    A text box takes letters and `?` for its text, so that there the keys that no text holds are named; a
+    control with `takes_enter` has a use of its own for Enter.
+    """
+    typing = isinstance(focused, Input)
     at = next(number for number, (name, _) in enumerate(STEPS) if name == step)
     keys = list(of_step)
     if at + 1 < len(STEPS):
-        keys.append(("Enter", STEPS[at + 1][1].lower()))
+        on = ("Enter", STEPS[at + 1][1].lower())
+        if getattr(focused, "takes_enter", False):
+            on = (" " * len(on[0]), " " * len(on[1]))  # the rest of the bar stands still
+        keys.append(on)
     keys.append(("Tab", "next"))
     if at:
         keys.append(("Esc", "back"))
     if view.plan is not None and view.plan.fixes:
-        keys.append(("f", "fixes"))
-    return [*keys, ("u", "undo"), ("?", "help"), ("^p", "more"), ("^q", "quit")]
+        keys.append(("^f" if typing else "f", "fixes"))
+    undo, guide = ("^_", "F1") if typing else ("u", "?")
+    return [*keys, (undo, "undo"), (guide, "help"), ("^p", "more"), ("^q", "quit")]

@@ -74,6 +74,15 @@ def spread(left: Line, right: Line, cells: int) -> Line:
     return (*fit_line(left, max(room, 0)), *right)
 
 
+def _break(word: str, cells: int) -> int:
+    """Where to break a word that is too long: behind a separator of paths and names, where there is one."""
+    at = len(word)
+    while at > 1 and cell_len(word[:at]) > cells:
+        at -= 1
+    behind = max(word.rfind(separator, 1, at) for separator in "/\\-_.,:=") + 1
+    return behind if behind > 1 else at
+
+
 def wrap(text: str, cells: int, limit: int) -> list[str]:
     """`text` over at most `limit` lines of `cells`, broken at spaces; an ellipsis marks what is left out."""
     rows: list[str] = []
@@ -87,8 +96,9 @@ def wrap(text: str, cells: int, limit: int) -> list[str]:
             rows.append(row)
         row = word
         while cell_len(row) > cells:
-            rows.append(set_cell_size(row, cells))
-            row = row[cells:]
+            at = _break(row, cells)
+            rows.append(row[:at])
+            row = row[at:]
     if row:
         rows.append(row)
     if len(rows) > limit:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wizard.errors import WizardError
+from wizard.leaving import next_steps, suggested_directory
 from wizard.text import plural, printable
+from wizard.ticks import Ticks
 from wizard.tui.messages import Written
-from wizard.wording import next_steps, suggested_directory
 
 if TYPE_CHECKING:
     from wizard.tui.app import WizardApp
@@ -22,7 +23,7 @@ class Writing:
         self.app = app
         self.chosen = ""
         """The directory as typed; empty for the suggestion."""
-        self.unticked: set[str] = set()
+        self.ticks = Ticks()
         self.waiting = False
         """Files are to be written once the search under way is through."""
         self.last_words: tuple[str, ...] = ()
@@ -33,14 +34,11 @@ class Writing:
         """Where the files go: as typed, else named after the model."""
         return self.chosen or suggested_directory(self.app.request)
 
-    def ticked(self, artifacts: Mapping[str, str]) -> dict[str, str]:
-        """The files that are wanted, by name."""
-        return {name: text for name, text in artifacts.items() if name not in self.unticked}
-
-    def write(self, artifacts: Mapping[str, str]) -> None:
-        """Writes the ticked ones, asking first where a file with other contents would be replaced."""
+    def write(self, files: Mapping[str, str]) -> None:
+        """Writes the ticked files, asking first where one with other contents would be replaced."""
+        if len(self.app.screen_stack) > 1:
+            return  # a dialog is open; its answer comes first
         plan = self.app.view.plan
-        files = self.ticked(artifacts)
         self.waiting = False
         if plan is None:
             self.app.notice("There is no plan to write yet.")
@@ -52,23 +50,23 @@ class Writing:
         elif not files:
             self.app.notice("No file is ticked; Space ticks the one under the cursor.")
         else:
-            self._write_or_ask(Path(self.directory).expanduser(), files)
+            self._write_or_ask(self.directory, dict(files))
 
-    def _write_or_ask(self, directory: Path, files: dict[str, str]) -> None:
+    def _write_or_ask(self, typed: str, files: dict[str, str]) -> None:
         try:
-            differing = self.app.engine.existing(directory, files)
-        except WizardError as error:
+            directory = Path(typed).expanduser()
+            differing = self.app.engine.differences(directory, files)
+        except (WizardError, RuntimeError) as error:  # RuntimeError: ~nobody has no home directory
             self.app.notice(printable(error))
             return
         if not differing:
             self._start(directory, files, overwrite=False)
             return
-        from wizard.tui.screens.dialogs import AskDialog
+        from wizard.tui.screens.replace import ReplaceDialog
 
-        asked = AskDialog(
-            f"Replace {len(differing)} of {plural(len(files), 'file')}?",
-            f"In {printable(directory, 200)} these have other contents: {printable(', '.join(differing), 300)}.",
-            (("keep", "Keep them, write nothing"), ("replace", "Replace them")),
+        asked = ReplaceDialog(
+            f"Replace {len(differing)} of {plural(len(files), 'file')} in {printable(directory, 200)}?",
+            differing,
         )
         self.app.push_screen(
             asked,
@@ -86,8 +84,11 @@ class Writing:
         """Files are on disk: says what next, and offers to leave."""
         from wizard.tui.screens.dialogs import AskDialog
 
+        if len(self.app.screen_stack) > 1:
+            self.app.notice(f"Written: {plural(len(names), 'file')} in {printable(directory, 300)}.")
+            return
         where = f"{plural(len(names), 'file')} in {printable(directory, 300)}"
-        lines = next_steps(directory, names)
+        lines = next_steps(directory, names, self.app.request)
         self.last_words = (f"{where}: {', '.join(names)}", *lines)
         asked = AskDialog(
             "Written",

@@ -139,12 +139,26 @@ def _listed(flag: Flag, text: str, version: str, shown: str) -> str:
         wanted = text.upper()
     if wanted in flag.values:
         return wanted
+    if flag.kind == "int" and wanted.lstrip("-").isdigit():
+        raise WizardError(
+            f"{shown} {cut(text)} is not known to vLLM {version}; {_nearest(int(wanted), flag)}"
+        )
     import difflib
 
     close = difflib.get_close_matches(wanted, flag.values, n=1)
     listed = ", ".join(flag.values) if len(flag.values) <= 12 else f"{', '.join(flag.values[:10])} ..."
     guess = f"did you mean {close[0]}?" if close else f"choose from {listed}."
     raise WizardError(f"{shown} {cut(text)} is not known to vLLM {version}; {guess}")
+
+
+def _nearest(number: int, flag: Flag) -> str:
+    """The legal numbers on both sides."""
+    values = sorted(int(value) for value in flag.values)
+    near = [
+        *[value for value in values if value < number][-1:],
+        *[value for value in values if value > number][:1],
+    ]
+    return f"the nearest are {' and '.join(str(value) for value in near)}."
 
 
 def cut(text: str, limit: int = 60) -> str:

@@ -78,7 +78,8 @@ class FlagTable:
     options: Mapping[str, tuple[Flag, bool]]
     """Every accepted spelling: the flag, and whether this spelling turns it on."""
     yaml_false_negates: bool
-    """A `--config` file's `x: false` becomes --no-x (since 0.28); it is silently dropped before."""
+    """A `--config` file's `x: false` becomes --no-x (since 0.28) where the full parser reads the file, which it
+    does not under `vllm serve` (serve_yaml.py); dropped before."""
     dotted_sizes: bool
     """`--x-config.key 32k` is a number (since 0.20)."""
     serve_takes_model: bool
@@ -88,6 +89,23 @@ class FlagTable:
     def exact(self) -> bool:
         """True where the very minor version was read."""
         return parse_version(self.version)[:2] == parse_version(self.source_version)[:2]
+
+    def other_version(self) -> str | None:
+        """One sentence where the flags are not those of the version asked for; None where they are."""
+        if self.exact:
+            return None
+        known = known_versions()
+        side = "newer" if parse_version(self.version) > parse_version(known[-1]) else "older"
+        if parse_version(known[0]) < parse_version(self.version) < parse_version(known[-1]):
+            side = "other"
+        return (
+            f"vLLM {self.version} is {side} than those whose flags are known here; "
+            f"its flags are taken from {self.source_version}, its memory rules from the nearest version known."
+        )
+
+    def known_elsewhere(self, option: str) -> bool:
+        """Whether another version has a flag of that very name: then it isn't short for anything."""
+        return option in _removed() or bool(versions_with(_document(), option))
 
     def __contains__(self, name: str) -> bool:
         return name in self.flags

@@ -100,6 +100,37 @@ SAME_METHOD: Mapping[str, str] = {
 """Older names of a method."""
 
 
+TURING_MARLIN_SINCE = (0, 14)
+"""First version whose Marlin kernels run on 7.5 (vLLM #29901); before, fp8 needed 8.0 (`get_min_capability`)."""
+
+
+def min_capability(method: str, number: tuple[int, ...]) -> int:
+    """Compute capability x 10 below which vLLM of that version refuses a method; 0 where it asks for none."""
+    least = MIN_CAPABILITY.get(method_name(method), 0)
+    if method == "fp8" and number[:2] < TURING_MARLIN_SINCE:
+        return 80
+    return least
+
+
+def online_fp8_method(number: tuple[int, ...]) -> str:
+    """The name under which a version rounds 16-bit weights to 8 while loading, one scale per tensor."""
+    version = ".".join(map(str, number))
+    return "fp8_per_tensor" if loads_method("fp8_per_tensor", version) else "fp8"
+
+
+def rounds_weights(capability: tuple[int, int] | None, number: tuple[int, ...]) -> bool:
+    """Whether vLLM rounds weights to fp8 while loading on such a GPU: below 8.9 Marlin widens them again to multiply.
+
+    An unknown capability is taken for one that can't.
+    """
+    if capability is None:
+        return False
+    method = online_fp8_method(number)
+    return capability[0] * 10 + capability[1] >= min_capability(
+        "fp8" if method == "fp8" else "online", number
+    )
+
+
 def method_name(method: str) -> str:
     """A method under the name that vLLM 0.33 gives it."""
     return SAME_METHOD.get(method.lower(), method.lower())
@@ -115,6 +146,7 @@ def methods(version: str) -> tuple[str, ...]:
     return flag_table(version).flags["--quantization"].known
 
 
+@lru_cache(maxsize=256)
 def loads_method(method: str, version: str) -> bool:
     """Whether `version` loads checkpoints that declare `method`, whatever it calls it itself."""
     known = {method_name(name) for name in methods(version)}

@@ -12,14 +12,19 @@ from typing import Any
 
 from wizard.dataclass import dataclass, field
 from wizard.errors import WizardError
+from wizard.schemas.inputs import is_secret_flag
 from wizard.schemas.outputs import VLLMConfig
 from wizard.vllm.flag_values import check_keys, cut, parse_size, parse_value
 from wizard.vllm.flags import Flag, FlagTable, flag_table
 from wizard.vllm.serve_config import to_config
+from wizard.vllm.serve_words import program, variable_warnings
 from wizard.vllm.versions import NEWEST_KNOWN
 
 _NEGATIVE_NUMBER = re.compile(r"-\d+$|-\d*\.\d+$")
 _LEVEL = re.compile(r"-O=?(.+)")
+
+LARGEST_PORT = 65535
+"""vLLM's parser takes any number; binding the socket fails on more (uvicorn: bind(): port must be 0-65535)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,19 +73,29 @@ def parse_serve_command(
     Raises WizardError, in one sentence with the next step, where vLLM would refuse the command.
     """
     table = flag_table(version)
-    tokens, by_serve = _without_program(list(words))
+    called = program(words)
+    tokens = called.words
     parse = _Parse(table)
+    if (other := table.other_version()) is not None:
+        parse.warnings.append(other)
+    parse.warnings += variable_warnings(called.variables, table, newest=table.source_version == NEWEST_KNOWN)
     named = any(token.partition("=")[0] == "--model" for token in tokens)
-    if by_serve and named and not table.serve_takes_model:
-        raise WizardError(f"vLLM {version} wants the model right after `serve`, not as --model.")
-    tokens = _with_config_file(tokens, parse, read_config)
+    if called.by_serve and named:
+        if not table.serve_takes_model:
+            raise WizardError(f"vLLM {version} wants the model right after `serve`, not as --model.")
+        parse.warnings.append("--model is deprecated with `vllm serve`: write the model right after `serve`.")
+    tokens = _with_config_file(tokens, parse, read_config, by_serve=called.by_serve)
     _read(tokens, parse)
+    _drop_secrets(parse)
+    backend = called.variables.get("VLLM_ATTENTION_BACKEND")
     model = _model(parse)
     _cross_checks(parse)
     try:
         config = to_config(model, parse.values, table)
     except ValueError as error:
         raise WizardError(_first_problem(error)) from None
+    if backend and "--attention-backend" not in table and config.attention_backend is None:
+        config = config.model_copy(update={"attention_backend": backend.upper()})
     return ServeCommand(version, model, parse.values, config, tuple(parse.warnings))
 
 
@@ -118,15 +133,14 @@ def arguments(values: dict[str, Any], table: FlagTable) -> list[str]:
     return words
 
 
-def _without_program(tokens: list[str]) -> tuple[list[str], bool]:
-    """Drops `vllm serve` or `python -m vllm.entrypoints...api_server`; False for the latter."""
-    if tokens[:1] and tokens[0].rpartition("/")[2] == "vllm":
-        if tokens[1:2] != ["serve"]:
-            raise WizardError("Only `vllm serve MODEL [flags]` can be checked; write that command.")
-        return tokens[2:], True
-    if len(tokens) > 2 and tokens[1] == "-m" and tokens[2].startswith("vllm.entrypoints."):
-        return tokens[3:], False
-    return tokens, True
+def _drop_secrets(parse: _Parse) -> None:
+    """A key or a token moves no memory, and is repeated nowhere."""
+    for name in [name for name in parse.values if is_secret_flag(name)]:
+        del parse.values[name]
+        variable = "VLLM_API_KEY" if name == "--api-key" else "HF_TOKEN"
+        parse.warnings.append(
+            f"{name} is left out of everything written here: set {variable} in the environment instead."
+        )
 
 
 def _read(tokens: list[str], parse: _Parse) -> None:
@@ -223,8 +237,8 @@ def _find(option: str, parse: _Parse) -> tuple[Flag, bool, str]:
                 f"{option} is short for {matches[0]}: prefixes may stop working in the next vLLM."
             )
             return *options[matches[0]], matches[0]
-        if flags:
-            raise WizardError(f"{option} is ambiguous: it could be {', '.join(matches[:4])}; write it out.")
+        if flags and not parse.table.known_elsewhere(option):
+            raise WizardError(f"{option} is ambiguous: it could be {', '.join(matches)}; write it out.")
     raise WizardError(parse.table.unknown(option))
 
 
@@ -296,13 +310,21 @@ def _cross_checks(parse: _Parse) -> None:
     values = parse.values
     if values.get("--enable-auto-tool-choice") and not values.get("--tool-call-parser"):
         raise WizardError("--enable-auto-tool-choice needs a parser; add --tool-call-parser NAME.")
+    if isinstance(
+        values.get("--hf-overrides"), str
+    ):  # typed dict | Callable, so that argparse lets text pass
+        shown = cut(values["--hf-overrides"])
+        raise WizardError(f"--hf-overrides: {shown} is not a JSON object; quote it like '{{\"key\": 1}}'.")
+    port = values.get("--port")
+    if isinstance(port, int) and not 0 <= port <= LARGEST_PORT:
+        raise WizardError(f"--port must be between 0 and {LARGEST_PORT}, not {port}.")
     logs_outputs = values.get("--enable-log-outputs") and "--enable-log-requests" in parse.table
     if logs_outputs and not values.get("--enable-log-requests"):
         raise WizardError("--enable-log-outputs needs --enable-log-requests; add it.")
 
 
 def _with_config_file(
-    tokens: list[str], parse: _Parse, read_config: Callable[[str], str] | None
+    tokens: list[str], parse: _Parse, read_config: Callable[[str], str] | None, *, by_serve: bool
 ) -> list[str]:
     """Puts the entries of a `--config` file before the rest of the flags, so that the command line wins."""
     name: str | None = None
@@ -324,7 +346,7 @@ def _with_config_file(
         raise WizardError("--config can't be followed here; write the flags of the file out.")
     from wizard.vllm.serve_yaml import yaml_arguments  # yaml is needed on this path alone
 
-    words, warnings = yaml_arguments(read_config(name), parse.table)
+    words, warnings = yaml_arguments(read_config(name), parse.table, by_serve=by_serve)
     parse.warnings += warnings
     if rest[:1] and not rest[0].startswith("-"):
         return [rest[0], *_without_model(words), *rest[1:]]

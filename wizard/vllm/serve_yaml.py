@@ -1,6 +1,9 @@
 """vLLM's own `--config` file, turned into arguments as the targeted version does it.
 
-Source: vLLM 0.33 `utils/argparse_utils.py` (load_config_file).
+Source: vLLM 0.33.0's wheel, `utils/argparse_utils.py` (load_config_file, parse_args) and `entrypoints/cli/main.py`.
+Since 0.28 `x: false` becomes --no-x where the parser *that reads the file* knows --no-x. Under `vllm serve` that is
+the parser of the bare `vllm`, which knows -h and -v alone: false is dropped there in every version (run with the
+wheel's own class). `python -m vllm.entrypoints.openai.api_server` reads the file with the full parser.
 """
 
 from __future__ import annotations
@@ -14,11 +17,10 @@ from wizard.errors import WizardError
 from wizard.vllm.flags import FlagTable
 
 
-def yaml_arguments(text: str, table: FlagTable) -> tuple[list[str], list[str]]:
-    """(arguments, warnings) of a config file's text.
+def yaml_arguments(text: str, table: FlagTable, *, by_serve: bool = True) -> tuple[list[str], list[str]]:
+    """(arguments, warnings) of a config file's text, read by `vllm serve` or, without it, by api_server.
 
-    `x: false` becomes --no-x where the version does so and --no-x exists; elsewhere vLLM drops it
-    silently, which is worth a warning. Raises WizardError where the file holds no mapping.
+    Where vLLM drops `x: false` silently there is a warning. Raises WizardError where the file holds no mapping.
     """
     try:
         document: Any = yaml.safe_load(text)
@@ -36,7 +38,7 @@ def yaml_arguments(text: str, table: FlagTable) -> tuple[list[str], list[str]]:
             words.append(name)
         elif value is False:
             negation = f"--no-{key}"
-            if table.yaml_false_negates and negation in table.options:
+            if not by_serve and table.yaml_false_negates and negation in table.options:
                 words.append(negation)
             else:
                 warnings.append(

@@ -82,9 +82,11 @@ class AskDialog(Dialog):
 
 KEYS_TEXT = """\
 1-5, Enter and Esc change screens; Tab and ↑↓ controls
+On a slider a digit starts its number: there g, then 1-5
 u undoes any change, U (or ^y) redoes it
 f lists fixes, then a digit applies one
-/ searches, ^s writes, ^p lists all commands, ^q leaves"""
+/ searches, ^s writes, ^p lists all commands, ^q leaves
+In a text box letters are text: F1 helps, ^f fixes, ^_ undoes"""
 
 
 class GuideDialog(Dialog):

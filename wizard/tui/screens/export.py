@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -13,7 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
-from wizard.questions import Question
+from wizard.answers import AnswerError, parse
+from wizard.questions import Question, question
 from wizard.text import plural, printable
 from wizard.tui.keyhints import KeyHint
 from wizard.tui.lines import Line, Span, fit, fit_middle, line
@@ -136,13 +137,17 @@ on the right exactly as it will be written: Tab goes there to read it, y copies 
 terminal, over SSH too where the terminal allows that (OSC 52).
 
 ^s writes the ticked files into the directory. Each file appears whole or not at all, and a file with other \
-contents is never replaced without asking.
+contents is never replaced before you have seen what would change.
+
+`Listen on` is the address that vLLM takes requests on. 127.0.0.1 can be reached from this machine alone; 0.0.0.0 \
+means every address it has: set VLLM_API_KEY then, or anyone who reaches the port may use the model.
 
 A plan that won't start is not written: apply a fix first (f)."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self.artifacts: Mapping[str, str] = {}
+        self.usual: Collection[str] = ()
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="files-and-preview"):
@@ -154,6 +159,8 @@ A plan that won't start is not written: apply a fix first (f)."""
                     keys=(("Space", "tick"),),
                 )
             yield Preview()
+        yield Entry(question("serving.host"))
+        yield Entry(question("serving.port"))
         yield Entry(DIRECTORY)
 
     @property
@@ -166,17 +173,39 @@ A plan that won't start is not written: apply a fix first (f)."""
         return self.query_one("#files", RowList)
 
     def show_view(self, view: View) -> None:
-        plan = view.plan
-        self.artifacts = self.wizard.engine.render(plan, view.request) if plan is not None else {}
-        rows = self.files
-        rows.show([Row(name, partial(self._row, name)) for name in self.artifacts])
+        self._make(view)
+        self.files.show([Row(name, partial(self._row, name)) for name in self.artifacts])
+        for entry in self.query(Entry):
+            if entry.asked is not DIRECTORY and not entry.box.has_focus:
+                entry.box.value = self._answer(entry.asked)
         box = self.query_one("#export-directory", TextBox)
         if not box.has_focus:
             box.value = self.wizard.writing.directory
         self.show_preview()
 
+    def _make(self, view: View) -> None:
+        """Every file that fits the plan; README.md among them speaks of the ticked ones."""
+        plan, engine = view.plan, self.wizard.engine
+        if plan is None:
+            self.artifacts, self.usual = {}, ()
+            return
+        self.usual = engine.usual(plan, view.request)
+        ticks = self.wizard.writing.ticks
+        self.artifacts = engine.render(
+            plan, view.request, [*(set(self.usual) - ticks.unticked), *ticks.ticked]
+        )
+
+    def _answer(self, asked: Question) -> str:
+        part, name = asked.key.split(".")
+        return str(getattr(getattr(self.wizard.request, part), name))
+
+    def ticked(self) -> dict[str, str]:
+        """The files that are wanted, by name."""
+        wanted = self.wizard.writing.ticks.wanted(self.artifacts, self.usual)
+        return {name: self.artifacts[name] for name in wanted}
+
     def _row(self, name: str, width: int) -> Line:
-        on = name not in self.wizard.writing.unticked
+        on = self.wizard.writing.ticks.on(name, self.usual)
         box = Span("[x] " if on else "[ ] ", "accent" if on else "rail")
         return (box, Span(fit_middle(printable(name, 60), width - 4), "" if on else "quiet"))
 
@@ -191,11 +220,11 @@ A plan that won't start is not written: apply a fix first (f)."""
 
     @on(RowList.Picked, "#files")
     def _picked(self, event: RowList.Picked) -> None:
-        self.wizard.writing.unticked.symmetric_difference_update({str(event.key)})
+        self.wizard.writing.ticks.toggle(str(event.key), self.usual)
+        self._make(self.wizard.view)
         self.files.show([Row(name, partial(self._row, name)) for name in self.artifacts])
-        self.wizard.notice(
-            f"{plural(len(self.wizard.writing.ticked(self.artifacts)), 'file')} ticked; ^s writes them."
-        )
+        self.show_preview()
+        self.wizard.notice(f"{plural(len(self.ticked()), 'file')} ticked; ^s writes them.")
         self.wizard.keeper.save_later()
 
     @on(Input.Changed, "#export-directory")
@@ -207,11 +236,24 @@ A plan that won't start is not written: apply a fix first (f)."""
 
     @on(Input.Submitted, "#export-directory")
     def _submitted(self) -> None:
-        self.wizard.writing.write(self.artifacts)
+        self.wizard.writing.write(self.ticked())
+
+    @on(Input.Submitted)
+    @on(Input.Blurred)
+    def _entered(self, event: Input.Submitted | Input.Blurred) -> None:
+        entry = event.input.parent
+        if not isinstance(entry, Entry) or entry.asked is DIRECTORY:
+            return
+        try:
+            self.wizard.choose(entry.asked.key, parse(entry.asked, event.value))
+        except AnswerError as error:
+            self.wizard.notice(str(error))
+        if isinstance(event, Input.Blurred):
+            event.input.value = self._answer(entry.asked)  # what was refused isn't left standing
 
     def press(self, action: str) -> bool:
         if action == "write":
-            self.wizard.writing.write(self.artifacts)
+            self.wizard.writing.write(self.ticked())
             return True
         if action == "copy":
             name = str(self.files.current or "")

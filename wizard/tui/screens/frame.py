@@ -51,6 +51,7 @@ class WizardScreen(Screen[None]):
         Binding("enter", "app.next", "Next", show=False),
         Binding("escape", "app.back", "Back", show=False),
         *(Binding(str(n), f"app.go_number({n})", f"Screen {n}", show=False) for n in range(1, 6)),
+        Binding("g", "app.jump", "Go to a screen", show=False),
         Binding("u", "app.undo", "Undo", show=False),
         Binding("U,shift+u", "app.redo", "Redo", show=False),
         Binding("f", "app.fixes", "Fixes", show=False),
@@ -148,7 +149,7 @@ class WizardScreen(Screen[None]):
     def show_keys(self) -> None:
         """The keys that matter now."""
         of_step = self.step.keys if self.step is not None else ()
-        common = common_keys(of_step, self.step_name, self.wizard.view)
+        common = common_keys(of_step, self.step_name, self.wizard.view, self.focused)
         self.query_one(KeyBar).show(own_keys(self.focused), common)
 
     def on_resize(self, event: events.Resize) -> None:

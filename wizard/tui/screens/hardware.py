@@ -15,7 +15,7 @@ from wizard.hardware.visible import position_of
 from wizard.questions import Choice, Question, question
 from wizard.schemas.outputs import GPUInfo
 from wizard.text import count, gib, printable
-from wizard.tui.lines import Line, Span, fit
+from wizard.tui.lines import Line, Span, fit, fit_middle
 from wizard.tui.messages import Checked, Detected
 from wizard.tui.outlook import View
 from wizard.tui.screens.step import Step
@@ -72,8 +72,8 @@ Several machines need a fast network between them; the plan puts one pipeline st
             yield RowList(
                 id="detected",
                 empty="none found here",
-                hint="Space ticks a GPU on or off",
-                keys=(("Space", "tick"),),
+                hint="Space or Enter ticks a GPU on or off",
+                keys=(("Space Enter", "tick"),),
             )
         yield MachineFacts()
         with Vertical(id="what-if"):
@@ -81,7 +81,8 @@ Several machines need a fast network between them; the plan puts one pipeline st
                 self.rows,
                 placeholder="type to search GPUs",
                 hint=question("hardware.gpu").help,
-                spared="?",
+                reserved="?/",
+                goes_on=False,
                 id="gpu-search",
             )
             yield self.rows
@@ -141,7 +142,7 @@ Several machines need a fast network between them; the plan puts one pipeline st
             self.query_one(Preflight).show(event.checks)
 
     @on(RowList.Moved, "#detected")
-    def _moved(self) -> None:
+    def _other_gpu(self) -> None:
         self._show_facts(self.wizard.view)
 
     def _show_facts(self, view: View) -> None:
@@ -227,6 +228,18 @@ Several machines need a fast network between them; the plan puts one pipeline st
     @on(Input.Changed, "#gpu-search")
     def _typed(self, event: Input.Changed) -> None:
         self._search(event.value)
+        if event.value:
+            self._tell(self.rows.current)
+
+    @on(RowList.Moved, "#gpu-rows")
+    def _moved(self, event: RowList.Moved) -> None:
+        self._tell(event.key)
+
+    def _tell(self, name: object) -> None:
+        """The card under the cursor in full: two may differ in what a narrow row cuts."""
+        card = next((card for card in self.cards if card.name == name), None)
+        if card is not None:
+            self.wizard.show_hint(_card_words(card))
 
     @on(Input.Submitted, "#gpu-search")
     def _submitted(self) -> None:
@@ -313,5 +326,15 @@ def _detected_row(gpu: GPUInfo, on: bool, width: int) -> Line:
 
 def _card_row(card: GPUInfo, width: int) -> Line:
     speed = f"{count(card.bandwidth_gb_s)} GB/s" if card.bandwidth_gb_s else ""
-    tail = f"{gib(card.memory_total_bytes):>7} GiB {speed:>11}"
-    return (Span(fit(printable(card.name, 80), width - len(tail))), Span(tail, "quiet"))
+    size = f"{gib(card.memory_total_bytes):>7} GiB"
+    name = printable(card.name, 80)
+    tail = f"{size} {speed:>11}"
+    if len(name) > width - len(tail):
+        tail = size  # the speed stands in the hint; names tell cards apart
+    return (Span(fit_middle(name, width - len(tail))), Span(tail, "quiet"))
+
+
+def _card_words(card: GPUInfo) -> str:
+    """A card of the catalogue in one line."""
+    speed = f", {count(card.bandwidth_gb_s)} GB/s" if card.bandwidth_gb_s else ""
+    return f"{printable(card.name, 80)}: {gib(card.memory_total_bytes)} GiB{speed} · Enter chooses it"

@@ -44,10 +44,10 @@ class CacheUse(Painted):
     def draw(self, width: int) -> list[Line]:
         plan = self.view.plan if self.view else None
         if plan is None or self.view is None or plan.feasibility.verdict == "wont_start":
-            words = "none: vLLM would not start like this" if plan is not None else ""
+            words = "none: it won't start like this" if plan is not None else ""
             return [line(" " + "Cache".ljust(TITLE_CELLS), (words, "quiet"))]
         wanted = self.view.request.workload.concurrency
-        held = plan.feasibility.concurrency_at_workload
+        held = plan.feasibility.concurrency_at_workload * plan.engines
         share = wanted / held if held > 0 else 1.0
         cells = width - TITLE_CELLS - 1 - 13
         filled = min(max(round(share * cells), 1), cells)
@@ -129,7 +129,7 @@ and press Enter."""
         )
         self.query_one(CacheUse).show(view)
         context = view.plan.feasibility.max_model_len if view.plan else 0
-        self.query_one(ReachChart).show(view.reach, context)
+        self.query_one(ReachChart).show(view.reach, context, view.plan.engines if view.plan else 1)
 
 
 class Blank(Painted):

@@ -21,6 +21,7 @@ class TextBox(Input):
     """An Input without a border, a blinking cursor or a repaint when the mouse passes.
 
     `spared` are keys that no answer starts with: while it is empty they keep their meaning for the wizard.
+    `reserved` are keys that no answer holds: they always keep it.
     """
 
     DEFAULT_CSS = """
@@ -33,16 +34,25 @@ class TextBox(Input):
     ]
 
     def __init__(
-        self, *, placeholder: str = "", hint: str = "", spared: str = "", id: str | None = None
+        self,
+        *,
+        placeholder: str = "",
+        hint: str = "",
+        spared: str = "",
+        reserved: str = "",
+        id: str | None = None,
     ) -> None:
         super().__init__(placeholder=placeholder, id=id, compact=True, select_on_focus=False)
+        self.reserved = reserved
         self.cursor_blink = False
         self.hint = hint
         self.spared = spared
 
     def spare(self, character: str | None) -> bool:
         """Whether a character typed now belongs to the wizard."""
-        return not self.value and character is not None and character in self.spared
+        if character is None or character == "":
+            return False
+        return character in self.reserved or (not self.value and character in self.spared)
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
         return not self.spare(character) and super().check_consume_key(key, character)
@@ -62,13 +72,22 @@ class SearchBox(TextBox):
         Binding("pagedown", "list('move_page(1)')", "Page down", show=False),
     ]
 
-    keys = (("↑↓", "choose"),)
-
     def __init__(
-        self, rows: RowList, *, placeholder: str, hint: str = "", spared: str = "", id: str | None = None
+        self,
+        rows: RowList,
+        *,
+        placeholder: str,
+        hint: str = "",
+        spared: str = "",
+        reserved: str = "",
+        goes_on: bool = True,
+        id: str | None = None,
     ) -> None:
-        super().__init__(placeholder=placeholder, hint=hint, spared=spared, id=id)
+        super().__init__(placeholder=placeholder, hint=hint, spared=spared, reserved=reserved, id=id)
         self.rows = rows
+        self.takes_enter = not goes_on
+        """Enter chooses a row and stays on the screen."""
+        self.keys = (("↑↓", "choose"),) if goes_on else (("↑↓ Enter", "choose"),)
 
     async def action_list(self, action: str) -> None:
         await self.app.run_action(action, self.rows)

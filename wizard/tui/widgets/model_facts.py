@@ -47,10 +47,11 @@ class ModelFacts(Painted):
         if self.plan is None:
             return [name, line(" ", (fit(where, width - 1), "quiet"))]
         model = self.plan.model
-        facts = f"{params(model.params)} · {model.quantization or model.dtype} · {where}"
-        reach = (
-            f"{count(model.max_position_embeddings)} tokens of context · {model.attention.upper()} attention"
-        )
+        size = "size not known" if model.params is None else params(model.params)
+        facts = f"{size} · {model.quantization or model.dtype} · {where}"
+        reach = f"{count(model.max_position_embeddings)} tokens of context"
+        if model.params is not None:
+            reach += f" · {model.attention.upper()} attention"
         if model.hub_requests:
             reach += f" · {model.hub_bytes / 1000:,.0f} kB read"
         named = repr(self.found.id) + " "  # the name stands above

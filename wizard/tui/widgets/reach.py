@@ -24,10 +24,11 @@ class ReachChart(Painted):
         super().__init__(id=id)
         self.reach: Sequence[Reach] = ()
         self.context = 0
+        self.engines = 1
 
-    def show(self, reach: Sequence[Reach], context: int) -> None:
-        """Shows other lengths, or the same with another one in force."""
-        self.reach, self.context = reach, context
+    def show(self, reach: Sequence[Reach], context: int, engines: int = 1) -> None:
+        """Shows other lengths, or the same with another one in force; each of several `engines` holds as many."""
+        self.reach, self.context, self.engines = reach, context, engines
         self.repaint()
 
     def draw(self, width: int) -> list[Line]:
@@ -36,7 +37,8 @@ class ReachChart(Painted):
             return []
         most = max(each.at_once for each in rows)
         cells = width - CONTEXT_CELLS - AT_ONCE_CELLS - 2
-        title = line((fit(" Context      requests held at once", width), "quiet"))
+        words = "at once, of each engine" if self.engines > 1 else "held at once"
+        title = line((fit(f" Context      requests {words}", width), "quiet"))
         if all(each.verdict == "wont_start" for each in rows):
             return [title, line(("              none, at any length", "quiet"))]
         return [title, *(self._bar(each, most, cells) for each in rows)]

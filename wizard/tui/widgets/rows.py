@@ -72,6 +72,7 @@ class RowList(Painted, can_focus=True):
         empty: str = "Nothing here.",
         hint: str = "",
         keys: Sequence[tuple[str, str]] = (),
+        takes_enter: bool = True,
     ) -> None:
         super().__init__(id=id, classes=classes)
         self.rows: Sequence[Row[Hashable]] = ()
@@ -81,6 +82,8 @@ class RowList(Painted, can_focus=True):
         self.empty = empty
         self.hint = hint
         self.keys = keys
+        self.takes_enter = takes_enter
+        """Enter picks a row, and doesn't go on to the next screen."""
         self.lead = False
         """Draws the cursor although another widget (a search box) has focus and sends the keys here."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import events
@@ -10,7 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.reactive import var
 
 from wizard.answers import AnswerError, parse, shown
-from wizard.questions import Question
+from wizard.questions import Question, Value
+from wizard.tui.keyhints import JUMP_HINT, KeyHint
 from wizard.tui.lines import Line, Span, fit
 from wizard.tui.widgets.field import TITLE_CELLS, Field
 
@@ -32,7 +34,6 @@ class Slider(Field):
         Binding("delete,backspace", "no_answer", "No answer of my own", show=False),
     ]
 
-    keys = (("←→", "change"), ("0-9", "type"))
     typed: var[str] = var("", init=False)
     """Digits typed so far; empty when no number is being typed."""
 
@@ -66,12 +67,22 @@ class Slider(Field):
         return (None, *self._stops) if self.asked.none and self.automatic is None else self._stops
 
     @property
+    def keys(self) -> Sequence[KeyHint]:
+        return (("Enter", "set"), ("Esc", "keep")) if self.typed else (("←→", "change"), ("0-9", "type"))
+
+    @property
+    def takes_enter(self) -> bool:
+        """Enter sets what is being typed, instead of going on."""
+        return bool(self.typed)
+
+    @property
     def hint(self) -> str:
         if self.typed:
-            return self.complaint or f"Enter sets {self.typed} · Esc keeps what it was"
+            return self.complaint or f"Enter or Tab sets {self.typed} · Esc keeps what it was"
         if self.asked.none and self.value is not None:
-            return f"{self.asked.help} · Del: {self.asked.none}"
-        return self.asked.help
+            none = "auto" if self.automatic is not None else self.asked.none
+            return f"{self.asked.help} · Del: {none}"
+        return f"{self.asked.help} · {JUMP_HINT}"
 
     def position(self) -> float:
         """Where the value stands on the scale, in stops; between two for a typed value."""
@@ -128,22 +139,21 @@ class Slider(Field):
 
     def _accept(self) -> None:
         try:
-            value = parse(self.asked, self.typed)
+            value = self._typed_value()
         except AnswerError as error:
             self.complaint = str(error)
             self.ask_app("show_hint", self.hint)
             return
-        if (
-            isinstance(value, int | float)
-            and self._stops
-            and value > self._stops[-1]
-            and self._stops != self.asked.stops
-        ):
-            self.complaint = f"{self.asked.title}: at most {shown(self.asked, self._stops[-1])} here."
-            self.ask_app("show_hint", self.hint)
-            return
         self.typed = ""
         self.value = value
+
+    def _typed_value(self) -> Value:
+        """What is typed, as an answer. Raises AnswerError for what is none here."""
+        value = parse(self.asked, self.typed)
+        limited = bool(self._stops) and self._stops != self.asked.stops
+        if limited and isinstance(value, int | float) and value > self._stops[-1]:
+            raise AnswerError(f"{self.asked.title}: at most {shown(self.asked, self._stops[-1])} here.")
+        return value
 
     def watch_typed(self) -> None:
         self.complaint = ""
@@ -152,7 +162,17 @@ class Slider(Field):
             self.ask_app("show_hint", self.hint)
 
     def on_blur(self) -> None:
+        """Whoever goes on means what was typed; what is no answer is said, and the old one stays."""
+        if not self.typed:
+            return
+        try:
+            value = self._typed_value()
+        except AnswerError as error:
+            self.typed = ""
+            self.ask_app("notice", f"{str(error).rstrip('.')}; it stays as it was.")
+            return
         self.typed = ""
+        self.value = value
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         self.focus()

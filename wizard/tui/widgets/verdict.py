@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, cast
 
+from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from wizard.schemas.outputs import Plan
-from wizard.text import count, gib, printable, span
+from wizard.schemas.outputs import Fix, Plan
+from wizard.text import count, gib, printable, span, time_span
 from wizard.tui.lines import BLANK, Line, Span, fit, line, spread, wrap
 from wizard.tui.outlook import (
     SIGNS,
@@ -18,9 +19,11 @@ from wizard.tui.outlook import (
     memory_parts,
 )
 from wizard.tui.widgets.painted import Painted
-from wizard.wording import layout_words, shortage_words
+from wizard.wording import layout_words, refusal_words, shortage_words
 
 MOST_FIXES = 9
+TALL = 28
+"""Rows from which every fix has a second one, for what it leads to."""
 
 
 class VerdictPane(Painted, can_focus=False):
@@ -34,7 +37,8 @@ class VerdictPane(Painted, can_focus=False):
         *(Binding(str(n), f"apply({n})", f"Apply fix {n}", show=False) for n in range(1, MOST_FIXES + 1)),
     ]
 
-    keys = (("1-9", "apply one"), ("↑↓", "read"))
+    keys = (("1-9 Enter", "apply"),)
+    takes_enter = True
 
     class FixChosen(Message):
         """Fix number `index` (from 0) is to be applied."""
@@ -100,7 +104,12 @@ class VerdictPane(Painted, can_focus=False):
     def _with_plan(self, plan: Plan, width: int) -> list[Line]:
         top = self._head(plan, width)
         room = self.size.height - len(top)
-        fixes = self._fixes(plan, width)
+        if self.has_focus and plan.fixes:
+            fixes = self._fixes(plan, width, room)
+            refusal = self._refusal(plan, width, room - len(fixes)) if room - len(fixes) > 3 else []
+            return [*top, *refusal, *fixes]
+        tall = self.size.height > TALL
+        fixes = self._fixes(plan, width, self.size.height if tall else max(4, self.size.height - 17))
         if plan.feasibility.verdict == "wont_start":
             return [*top, *self._refusal(plan, width, room - len(fixes)), *fixes][: self.size.height]
         facts = self._cache(plan, width)
@@ -117,27 +126,39 @@ class VerdictPane(Painted, can_focus=False):
     def _head(self, plan: Plan, width: int) -> list[Line]:
         sign, word, role = SIGNS[plan.feasibility.verdict]
         memory = plan.feasibility.per_gpu
-        right = shortage_words(plan) or layout_words(plan)
+        short, layout = shortage_words(plan), layout_words(plan)
+        total = f"{gib(memory.total_bytes)} GiB"
+        title = "memory of each GPU"
+        if short:  # the layout has no place above
+            title = f"each GPU · {layout}"
+            title = layout if cell_len(title + total) >= width else title
         rows = [
             spread(
                 line((f" {sign} {word} ", role + "-chip")),
-                line((right, role if right.startswith("short") else "quiet")),
+                line((short or layout, role if short else "quiet")),
                 width,
             ),
             spread(
-                line(("memory of each GPU", "quiet")),
-                line((f"{gib(memory.total_bytes)} GiB", "quiet")),
+                line((title, "quiet")),
+                line((total, "quiet")),
                 width,
             ),
-            memory_bar(memory, width),
         ]
+        if not plan.feasibility.counted:
+            return rows
+        rows.append(memory_bar(memory, width))
         for part in memory_parts(memory):
-            negative = part.size_bytes < 0
+            missing = part.size_bytes < 0
             empty = part.size_bytes == 0
             rows.append(
                 spread(
                     line((part.glyph + " ", part.role), (part.name, "quiet" if empty else "")),
-                    line((gib(part.size_bytes), "bad" if negative else "quiet" if empty else "")),
+                    line(
+                        (
+                            "none" if missing else gib(part.size_bytes),
+                            "bad" if missing else "quiet" if empty else "",
+                        )
+                    ),
                     width,
                 )
             )
@@ -167,53 +188,58 @@ class VerdictPane(Painted, can_focus=False):
         if speed is None:
             return [BLANK, line(("speed: not known for this GPU", "quiet"))]
         rows = [BLANK]
-        for name, estimate, unit in (
-            ("first token", speed.ttft_ms, "ms"),
-            ("each token", speed.tpot_ms, "ms"),
-            ("output", speed.output_tokens_per_s, "tok/s"),
+        output = speed.output_tokens_per_s
+        for name, (words, unit) in (
+            ("first token", time_span(speed.ttft_ms.low, speed.ttft_ms.high)),
+            ("each token", time_span(speed.tpot_ms.low, speed.tpot_ms.high)),
+            ("output", (span(output.low, output.high), "tok/s")),
         ):
-            rows.append(
-                spread(
-                    line(name), line(span(estimate.low, estimate.high), (f" {unit}".ljust(6), "quiet")), width
-                )
-            )
+            rows.append(spread(line(name), line(words, (f" {unit}".ljust(6), "quiet")), width))
         return rows
 
     def _refusal(self, plan: Plan, width: int, room: int) -> list[Line]:
         error = plan.feasibility.error
         if not error:
             return [BLANK]
-        quoted = wrap(f"“{printable(error, 600)}”", width, max(room - 2, 1))
-        return [BLANK, line(("vLLM would stop with", "quiet")), *(line(row) for row in quoted)][
-            : max(room, 1)
-        ]
+        words = printable(error, 2000)
+        quoted = wrap(f"“{words}”" if plan.feasibility.quoted else words, width, max(room - 2, 1))
+        head = refusal_words(plan.feasibility)
+        return [BLANK, line((head, "quiet")), *(line(row) for row in quoted)][: max(room, 1)]
 
-    def _fixes(self, plan: Plan, width: int) -> list[Line]:
+    def _fixes(self, plan: Plan, width: int, most: int) -> list[Line]:
+        """As many fixes as `most` rows take, those around the cursor."""
         if not plan.fixes:
             if self.searching and plan.feasibility.verdict != "fits":
                 return [BLANK, line(("looking for fixes …", "quiet"))]
             return []
         keys = "1–9 applies" if self.has_focus else "f to apply"
-        rows: list[Line] = [
-            BLANK,
-            spread(line("Fixes"), line((keys, "here" if self.has_focus else "quiet")), width),
+        head = spread(line("Fixes"), line((keys, "here" if self.has_focus else "quiet")), width)
+        blocks = [self._fix(number, fix, width) for number, fix in enumerate(plan.fixes[:MOST_FIXES])]
+        first = 0
+        while first < self.cursor and sum(map(len, blocks[first : self.cursor + 1])) > most - 2:
+            first += 1
+        rows = [row for block in blocks[first:] for row in block]
+        return [BLANK, head, *rows[: most - 2]]
+
+    def _fix(self, number: int, fix: Fix, width: int) -> list[Line]:
+        """One row, two where there is room; whole for the one under the cursor."""
+        sign, _, role = SIGNS[fix.verdict_after]
+        room = width - 4
+        here = self.has_focus and number == self.cursor
+        titles = wrap(printable(fix.title, 300), room, 4) if here else [fit(printable(fix.title, 120), room)]
+        rows = [
+            line(
+                (f"{number + 1} ", "here" if here else "quiet"),
+                (sign + " ", role),
+                (titles[0], "strong" if here else ""),
+            ),
+            *(line("    ", (title, "strong")) for title in titles[1:]),
         ]
-        tall = self.size.height > 28
-        for number, fix in enumerate(plan.fixes[:MOST_FIXES]):
-            sign, _, role = SIGNS[fix.verdict_after]
-            here = self.has_focus and number == self.cursor
-            title = fit(printable(fix.title, 120), width - 4)
-            rows.append(
-                line(
-                    (f"{number + 1} ", "here" if here else "quiet"),
-                    (sign + " ", role),
-                    (title, "strong" if here else ""),
-                )
-            )
-            if tall:
-                rows.append(line(("    " + fit(printable(fix.effect, 120), width - 4), "quiet")))
-        shown = self.size.height - 17 if not tall else len(rows)
-        return rows[: max(4, shown)]
+        if here:
+            rows += [line("    ", (row, "quiet")) for row in wrap(printable(fix.effect, 300), room, 4)]
+        elif self.size.height > TALL:
+            rows.append(line(("    " + fit(printable(fix.effect, 120), room), "quiet")))
+        return rows
 
 
 class VerdictStrip(Painted):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from wizard.dataclass import dataclass
+from wizard.dataclass import dataclass, replace
 from wizard.errors import WizardError
 from wizard.render.bundle_readme import readme_file
 from wizard.render.cluster import fits_leader_worker_set, leader_worker_set_file, ray_cluster_file
@@ -164,7 +164,9 @@ def _rendered(
     if "profile" in keys:
         made["profile"] = {"profile.yaml": profile_text(common.request, header(common, "Profile"))}
     if "plan" in keys:
-        made["plan"] = {"plan.json": to_json(plan_to_dict(common.plan, common.request))}
+        # the same plan makes the same file, whatever looking up its model has cost this time
+        told = replace(common.plan, model=replace(common.plan.model, hub_requests=0, hub_bytes=0))
+        made["plan"] = {"plan.json": to_json(plan_to_dict(told, common.request))}
     return {name: text for artifact in chosen for name, text in made[artifact.key].items()}
 
 

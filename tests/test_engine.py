@@ -19,6 +19,18 @@ def test_every_typed_path_has_a_row(text: str) -> None:
     assert Planner(offline=True).search_models(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["\x1b[31mevil/repo", "[31mevil/repo", "a/b/c", "a /b", "../x/y", "/", "a/", "x" * 300 + "/y"]
+)
+def test_what_no_model_is_called_has_no_row_of_the_hub(text: str) -> None:
+    assert not [row for row in Planner().search_models(text) if row.source == "hub"]
+
+
+def test_a_whole_id_has_a_row_where_the_hub_can_be_asked() -> None:
+    assert [row.id for row in Planner().search_models("nobody/unheard-of")] == ["nobody/unheard-of"]
+    assert not Planner(offline=True).search_models("nobody/unheard-of")
+
+
 class TestHub:
     """The engine of every run against a hub of the tests' own."""
 

@@ -12,7 +12,8 @@ from prompt_toolkit.output import DummyOutput
 
 from tests.tui.fake_engine import FakeEngine, two_h100
 from wizard.answers import shown
-from wizard.asking import LineAsker, QuestionaryAsker
+from wizard.asking import LineAsker, QuestionaryAsker, moves_cursor
+from wizard.engine import ModelRow
 from wizard.prompts import INTERRUPTED, PlainWizard
 from wizard.questions import QUESTIONS, STEPS
 from wizard.schemas.inputs import ModelInput, PlanRequest
@@ -101,6 +102,64 @@ def test_the_same_answers_make_the_same_plan_and_files() -> None:
     plan = wizard.draft.plan()
     assert plan is not None
     assert f"{plan.feasibility.kv_cache.tokens:,} tokens in the cache" in script.text
+
+
+def test_what_the_plan_recommends_is_said_with_its_number() -> None:
+    _, script, _ = played("", "", "", "", engine=FakeEngine(two_h100()))
+    for words in ("Context: recommended (16,384)", "Utilisation: recommended (0.92)", "GPUs: all (2)"):
+        assert words in script.text
+    assert "Tensor par.: recommended (2)" in script.text
+
+
+def test_permissions_are_asked_as_permissions() -> None:
+    _, script, _ = played("", "", "", "#Allow quantised: yes", "#no")
+    assert "Allow quantised: no" in script.text
+    assert "Allow remote code: no" in script.text
+
+
+def test_this_machines_gpus_are_chosen_one_by_one() -> None:
+    _, script, wizard = played(
+        "", "#Which of them: 0, 1", "#[x] 0", "#[x] 1", "", engine=FakeEngine(two_h100())
+    )
+    assert wizard.draft.request.hardware.device_ids == ("1",)
+    assert "At least one GPU stays chosen." in script.text
+    assert "on 1 × H100 SXM5 80GB" in script.text
+
+
+def test_what_was_undone_can_be_redone() -> None:
+    _, script, wizard = played("", "", "#Concurrency:", "50", "#Undo", "#Redo")
+    assert "Redone: Concurrency." in script.text
+    assert wizard.draft.request.workload.concurrency == 50
+
+
+@pytest.mark.parametrize("columns", [50, 80])
+def test_lines_are_broken_between_words(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, script, _ = played("", "", "#Preset", "", "", "")
+    assert max(len(line) for line in script.said if " " in line.strip()) < columns
+    assert "completion and review in editors" in " ".join(script.text.split())
+
+
+def test_a_long_search_says_how_much_of_it_is_shown() -> None:
+    engine = FakeEngine()
+    engine.extra = tuple(ModelRow(f"org/many-{number}", "catalogue") for number in range(35))
+    _, script, _ = played("#Model:", "many", engine=engine)
+    assert "The first 20 of 35 found" in script.text
+
+
+@pytest.mark.parametrize(
+    ("term", "able"),
+    [
+        ("dumb", False),
+        ("", False),
+        ("unknown", False),
+        ("xterm-256color", True),
+        ("vt100", True),
+        ("no-such", True),
+    ],
+)
+def test_a_terminal_moves_its_cursor_or_not(term: str, able: bool) -> None:
+    assert moves_cursor(term) is able
 
 
 def test_a_wrong_answer_is_one_sentence_and_asked_again() -> None:

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     command_line, serve = _split_serve(arguments)
     try:
-        options = _parser().parse_args(command_line)
+        options = _parser(command_line).parse_args(command_line)
         options.serve = serve
         status = int(options.run(options))
         sys.stdout.flush()
@@ -95,7 +95,18 @@ def _split_serve(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with one sentence instead of a usage block on errors."""
+    """argparse, with one sentence instead of a usage block on errors.
+
+    Declaring an option makes argparse ask for the terminal's width, and import `shutil`; here only help does.
+    """
+
+    def __init__(self, *, layout: Any = argparse.HelpFormatter, **settings: Any) -> None:
+        super().__init__(formatter_class=lambda prog: layout(prog, width=80), **settings)
+        self._layout = layout
+
+    def format_help(self) -> str:
+        self.formatter_class = self._layout
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("argument --extra-args"):
@@ -104,15 +115,38 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2)
 
 
-def _parser() -> argparse.ArgumentParser:
+COMMANDS = ("plan", "check", "export", "detect", "gpus", "models")
+
+
+def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser of `arguments`: where they begin with a command, only that one's options are declared."""
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else None
     parser = _Parser(
         prog=PROGRAM,
         description="How do I start vLLM on these GPUs so that it works the first time?",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        layout=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    if command is None:
+        _wizard_options(parser)
+    parser.set_defaults(run=_wizard)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, help_text, declare, run in (
+        ("plan", "the recommended plan", _request_options, _plan),
+        ("check", "predict one `vllm serve` command", _check_options, _check),
+        ("export", "write the files that start vLLM", _export_options, _export),
+        ("detect", "the GPUs of this machine", _common_options, _detect),
+        ("gpus", "the GPU catalogue", _listing_options, _gpus),
+        ("models", "models found here, in the catalogue and on the hub", _listing_options, _models),
+    ):
+        if command in {name, None}:
+            declare(_command(commands, name, help_text, run))
+    return parser
+
+
+def _wizard_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plain", action="store_true", help="line-by-line prompts instead of the full screen"
     )
@@ -123,13 +157,9 @@ def _parser() -> argparse.ArgumentParser:
         "--example", action="store_true", help="print the plan of a built-in example and stop"
     )
     _request_options(parser)
-    parser.set_defaults(run=_wizard)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    plan = _command(commands, "plan", "the recommended plan", _plan)
-    _request_options(plan)
 
-    check = _command(commands, "check", "predict one `vllm serve` command", _check)
+def _check_options(check: argparse.ArgumentParser) -> None:
     check.usage = f"{PROGRAM} check [options] -- vllm serve MODEL ..."
     _question_options(
         check, [each for each in QUESTIONS if _part(each) in CHECKED_STEPS and not _is_flag(each)]
@@ -137,21 +167,17 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--preset", choices=preset_names(), help="a typical workload")
     _common_options(check)
 
-    export = _command(commands, "export", "write the files that start vLLM", _export)
+
+def _export_options(export: argparse.ArgumentParser) -> None:
     _request_options(export)
     export.add_argument("-o", "--output", required=True, metavar="DIR", help="where to write; new by default")
     export.add_argument("--emit", metavar="A,B", help="which artifacts, or all; the usual ones by default")
     export.add_argument("--overwrite", action="store_true", help="replace files that differ")
 
-    _common_options(_command(commands, "detect", "the GPUs of this machine", _detect))
-    for name, help_text, run in (
-        ("gpus", "the GPU catalogue", _gpus),
-        ("models", "models found here, in the catalogue and on the hub", _models),
-    ):
-        listing = _command(commands, name, help_text, run)
-        listing.add_argument("text", nargs="*", help="words to search for")
-        _common_options(listing)
-    return parser
+
+def _listing_options(listing: argparse.ArgumentParser) -> None:
+    listing.add_argument("text", nargs="*", help="words to search for")
+    _common_options(listing)
 
 
 def _command(commands: Any, name: str, help_text: str, run: Any) -> argparse.ArgumentParser:
@@ -530,16 +556,15 @@ def _wizard(options: argparse.Namespace) -> int:
     answers = _given(options)
     resume = partial(_resumed, answers)
     request = _starting(answers)
-    terminal = sys.stdin.isatty()
-    full_screen = (
-        terminal and sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
-    )
-    if not terminal:
+    if not sys.stdin.isatty():
         raise WizardError(
             "the wizard needs a terminal; without one use `plan --model M --gpu NAME` for the figures "
             "and `export --model M --gpu NAME -o DIR` for the files."
         )
     fresh = options.fresh or "model.model" in answers
+    from wizard.asking import moves_cursor
+
+    full_screen = sys.stderr.isatty() and moves_cursor(os.environ.get("TERM", ""))
     if options.plain or options.screen_reader or not full_screen:
         from wizard.prompts import run as run_prompts
 

@@ -1,7 +1,7 @@
 """The standard library's `dataclass`, made cheaply: a start of the program declares some hundred and fifty.
 
 The standard decorator writes and compiles six methods per class where it is declared, half a millisecond each
-time, and imports `inspect`. This one compiles `__init__` when the first object is made and shares the other
+time, and imports `inspect`. This one compiles `__init__` when many objects are made and shares the other
 methods. Everything else is as in `dataclasses`, whose `fields`, `replace` and `asdict` take these classes too:
 `__dataclass_fields__` is made by the original when somebody asks for it. Type checkers see the original.
 """
@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 __all__ = ["asdict", "dataclass", "field", "replace"]
 
 _MISSING: Any = object()
+
+_OFTEN = 16
+"""Objects after which `__init__` is compiled: that takes as long as making so many without."""
 
 
 class Declared:
@@ -156,18 +159,43 @@ def _slotted(cls: Any, names: list[str]) -> Any:
 
 
 def _first_init(cls: Any, frozen: bool, kw_only: bool) -> Any:
-    """An `__init__` that replaces itself by the compiled one."""
+    """An `__init__` that works field by field, and replaces itself by a compiled one when it is called often.
+
+    Arguments that don't fit are left to the compiled one, which says so as any function does.
+    """
+    declared, places = cls._declared, cls.__match_args__
+    names = {each.name for each in declared}
+    defaults = {each.name: each.default for each in declared if each.default is not _MISSING}
+    factories = [(each.name, each.factory) for each in declared if each.factory is not _MISSING]
+    finish = getattr(cls, "__post_init__", None)
+    calls = 0 if all(each.init for each in declared) else _OFTEN
 
     def __init__(self: Any, *values: Any, **named: Any) -> None:
-        cls.__init__ = compiled = _compiled_init(cls, frozen, kw_only)
-        compiled(self, *values, **named)
+        nonlocal calls
+        calls += 1
+        given = dict(zip(places, values, strict=False)) | named
+        found = defaults | given
+        for name, factory in factories:
+            if name not in given:
+                found[name] = factory()
+        if calls > _OFTEN or found.keys() != names or len(given) != len(values) + len(named):
+            cls.__init__ = compiled = _compiled_init(cls, frozen, kw_only)
+            compiled(self, *values, **named)
+            return
+        for name, value in found.items():
+            _set(self, name, value)
+        if finish is not None:
+            finish(self)
 
     return __init__
 
 
+_set = object.__setattr__
+
+
 def _compiled_init(cls: Any, frozen: bool, kw_only: bool) -> Any:
     takes, sets = ["*"] if kw_only else [], []
-    known: dict[str, Any] = {"_set": object.__setattr__, "_MISSING": _MISSING}
+    known: dict[str, Any] = {"_set": _set, "_MISSING": _MISSING}
     for each in cls._declared:
         name, value = each.name, each.name
         if each.factory is not _MISSING:

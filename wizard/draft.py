@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wizard.engine import Engine, Progress
 from wizard.errors import WizardError
-from wizard.history import History
+from wizard.history import Change, History
 from wizard.schemas.checked import why_not
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import GPUInfo, Plan
@@ -61,11 +61,17 @@ class Draft:
 
     def undo(self) -> None:
         """Back to before the last change."""
-        change = self.history.undo(self.request)
+        self._go(self.history.undo(self.request), "Undone")
+
+    def redo(self) -> None:
+        """Forward again to after the change that was undone last."""
+        self._go(self.history.redo(self.request), "Redone")
+
+    def _go(self, change: Change | None, done: str) -> None:
         if change is not None:
             self.request = change.request
             self._find_facts()
-            self._say(printable(f"Undone: {change.what}."))
+            self._say(printable(f"{done}: {change.what}."))
 
     def plan(self) -> Plan | None:
         """The plan for the answers so far; None where `trouble` says why not."""

@@ -7,12 +7,13 @@ says so and belongs in a worker.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from wizard.dataclass import dataclass
-from wizard.models.found import FoundModel
+from wizard.dataclass import dataclass, replace
+from wizard.errors import WizardError
+from wizard.models.found import FoundModel, is_whole_id
 from wizard.models.traffic import CancelledError, Traffic
 from wizard.schemas.inputs import HardwareInput, PlanRequest
 from wizard.schemas.outputs import GPUInfo, Plan, Verdict
@@ -30,6 +31,10 @@ Progress: TypeAlias = Traffic
 
 GivenUpError: TypeAlias = CancelledError
 """The user turned to something else; there is nothing to show."""
+
+
+def nothing() -> None:
+    """What is done between two plans of a search that nobody ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class Engine(Protocol):
         ...
 
     def search_models(self, text: str) -> Sequence[ModelRow]:
-        """Models on this disk and in the catalogue whose name matches. Quick."""
+        """Models on this disk and in the catalogue whose name matches, and a whole id as typed. Quick."""
         ...
 
     def search_hub(self, text: str, progress: Progress | None = None) -> Sequence[ModelRow]:
@@ -105,8 +110,14 @@ class Engine(Protocol):
         """Config, verdict and forecast, without fixes and alternatives. Pure, about a millisecond."""
         ...
 
-    def plan_with_fixes(self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]) -> Plan:
-        """The same plan with fixes and alternatives searched. Slow."""
+    def plan_with_fixes(
+        self,
+        request: PlanRequest,
+        metadata: ModelMetadata,
+        gpus: Sequence[GPUInfo],
+        between: Callable[[], None] = nothing,
+    ) -> Plan:
+        """The same plan with fixes and alternatives searched. Slow; `between` may end it by raising GivenUpError."""
         ...
 
     def reach(
@@ -174,7 +185,25 @@ class Planner:
 
         if text and (looks_like_path(text) or text[0] in "/~"):
             return _directories(text)
-        return search_local(text)
+        found = search_local(text)
+        if (
+            is_whole_id(text)
+            and all(text.lower() != row.id.lower() for row in found)
+            and self._may_have(text)
+        ):
+            found.append(ModelRow(text, "hub"))
+        return found
+
+    def _may_have(self, model: str) -> bool:
+        """Whether choosing a model that nothing here lists can lead anywhere: offline, if it was read before."""
+        if not self._forbidden:
+            return True
+        from wizard.models.load import read_before
+
+        try:
+            return read_before(model, stale=True) is not None
+        except WizardError:
+            return False
 
     def search_hub(self, text: str, progress: Progress | None = None) -> Sequence[ModelRow]:
         if self._forbidden:
@@ -246,7 +275,13 @@ class Planner:
 
         return plan(request, self._metadata(request, metadata), gpus, version=self.version(request))
 
-    def plan_with_fixes(self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]) -> Plan:
+    def plan_with_fixes(
+        self,
+        request: PlanRequest,
+        metadata: ModelMetadata,
+        gpus: Sequence[GPUInfo],
+        between: Callable[[], None] = nothing,
+    ) -> Plan:
         from wizard.hardware.resolve import machines
         from wizard.models.load import load_siblings
         from wizard.planning.planner import Surroundings, plan
@@ -254,7 +289,7 @@ class Planner:
         siblings = self._siblings.get(metadata.model)
         if siblings is None:
             siblings = load_siblings(metadata)
-        surroundings = Surroundings(siblings=siblings, machines=machines())
+        surroundings = Surroundings(siblings=siblings, machines=machines(), between=between)
         facts = self._metadata(request, metadata)
         return plan(request, facts, gpus, version=self.version(request), surroundings=surroundings)
 
@@ -308,7 +343,6 @@ class Planner:
 
     @staticmethod
     def _metadata(request: PlanRequest, metadata: ModelMetadata) -> ModelMetadata:
-        from wizard.dataclass import replace
 
         if request.model.params_b is None:
             return metadata

@@ -1,11 +1,13 @@
-"""Undo and redo: the earlier requests. A run of changes to one answer counts as one change."""
+"""Undo and redo: the earlier answers. A run of changes to one answer counts as one change."""
 
 from __future__ import annotations
 
 from wizard.dataclass import dataclass
 from wizard.schemas.inputs import PlanRequest
+from wizard.ticks import Sets
 
 MOST_KEPT = 500
+NO_TICKS: Sets = (frozenset(), frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,8 @@ class Change:
     what: str
     key: str
     """Changes of the same key in a row are one; an empty key never joins."""
+    ticks: Sets = NO_TICKS
+    """Which files were to be written."""
 
 
 class History:
@@ -34,12 +38,12 @@ class History:
         """Whether something undone can be had back."""
         return bool(self._future)
 
-    def record(self, before: PlanRequest, what: str, key: str = "") -> None:
+    def record(self, before: PlanRequest, what: str, key: str = "", *, ticks: Sets = NO_TICKS) -> None:
         """Remembers `before`, unless the last change was to the same answer."""
         self._future.clear()
         if self._joinable and key and self._past and self._past[-1].key == key:
             return
-        self._past.append(Change(before, what, key))
+        self._past.append(Change(before, what, key, ticks))
         del self._past[:-MOST_KEPT]
         self._joinable = True
 
@@ -47,18 +51,20 @@ class History:
         """The next change stands for itself, even to the same answer: focus has moved on."""
         self._joinable = False
 
-    def undo(self, now: PlanRequest) -> Change | None:
-        """The request before the last change; None when there is none."""
-        return self._move(self._past, self._future, now)
+    def undo(self, now: PlanRequest, *, ticks: Sets = NO_TICKS) -> Change | None:
+        """What was before the last change; None when there is none."""
+        return self._move(self._past, self._future, now, ticks)
 
-    def redo(self, now: PlanRequest) -> Change | None:
-        """The request after the change that was undone last; None when there is none."""
-        return self._move(self._future, self._past, now)
+    def redo(self, now: PlanRequest, *, ticks: Sets = NO_TICKS) -> Change | None:
+        """What was after the change that was undone last; None when there is none."""
+        return self._move(self._future, self._past, now, ticks)
 
-    def _move(self, source: list[Change], target: list[Change], now: PlanRequest) -> Change | None:
+    def _move(
+        self, source: list[Change], target: list[Change], now: PlanRequest, ticks: Sets
+    ) -> Change | None:
         self._joinable = False
         if not source:
             return None
         change = source.pop()
-        target.append(Change(now, change.what, change.key))
+        target.append(Change(now, change.what, change.key, ticks))
         return change

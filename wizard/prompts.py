@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from wizard.answers import AnswerError, parse, shown
-from wizard.asking import Asker, LeaveError, LineAsker, Option, QuestionaryAsker
+from wizard.asking import Asker, LeaveError, LineAsker, Option, QuestionaryAsker, moves_cursor
 from wizard.draft import Draft
 from wizard.engine import Engine, ModelRow, Planner
 from wizard.errors import WizardError
@@ -24,10 +24,14 @@ from wizard.schemas.inputs import PlanRequest
 from wizard.session import Resume, Session, SessionStore
 from wizard.text import charset, gib, own_environment, printable
 from wizard.ticks import Ticks
-from wizard.wording import VERDICTS, plan_lines, request_words
+from wizard.wording import VERDICTS, plan_lines, planned_answer, request_words
 
 INTERRUPTED = 130
 """Exit status after Ctrl+C, as shells count it."""
+
+
+MOST_LISTED = 20
+"""Models of one search: what a person reads, or listens to."""
 
 
 class PlainWizard:
@@ -89,6 +93,8 @@ class PlainWizard:
                 self.step = STEPS[number - 1][0]
             case ["undo"]:
                 self.draft.undo()
+            case ["redo"]:
+                self.draft.redo()
             case ["fixes"]:
                 self._fix()
             case ["write"]:
@@ -112,6 +118,8 @@ class PlainWizard:
             options.append(("fixes", "Show what would help"))
         if len(self.draft.history):
             options.append(("undo", "Undo the last change"))
+        if self.draft.history.can_redo:
+            options.append(("redo", "Redo what was undone"))
         if number:
             options.append(("back", f"Back to {STEPS[number - 1][1]}"))
         options.append(("leave", "Leave; answers are kept"))
@@ -134,7 +142,9 @@ class PlainWizard:
             options.append(("preset", "Preset: start from a typical workload"))
         for asked in QUESTIONS:
             if asked.step == self.step and not asked.only_option:
-                options.append((asked.key, f"{asked.title}: {self._shown(asked)}"))
+                options.append((asked.key, f"{_titled(asked)}: {self._shown(asked)}"))
+            if asked.key == "hardware.gpu" and self._several_here():
+                options.append(("devices", f"Which of them: {', '.join(self._devices())}"))
         if self.step == "policy" and self.draft.plan() is not None:
             options.append(("alternatives", "Other plans that differ in kind"))
         return options
@@ -149,12 +159,50 @@ class PlainWizard:
         value = self._value(asked)
         if asked.key == "hardware.gpu" and value == "auto":
             return "this machine's"
-        return printable(shown(asked, value), 120)
+        plan = self.draft.plan() if value is None else None
+        planned = planned_answer(plan, asked.key) if plan is not None else None
+        words = printable(shown(asked, value), 120)
+        return words if planned is None else f"{words} ({shown(asked, planned)})"
+
+    def _several_here(self) -> bool:
+        machine = self.draft.machine
+        return self.draft.request.hardware.gpu == "auto" and machine is not None and len(machine.gpus) > 1
+
+    def _devices(self) -> list[str]:
+        """Indices of this machine's GPUs that the plan may use."""
+        every = [str(gpu.index) for gpu in self.draft.machine.gpus] if self.draft.machine else []
+        return list(self.draft.request.hardware.device_ids or every)
+
+    def _ask_devices(self) -> None:
+        assert self.draft.machine is not None
+        gpus = self.draft.machine.gpus
+        while True:
+            chosen = self._devices()
+            options = [
+                (
+                    str(gpu.index),
+                    f"{'[x]' if str(gpu.index) in chosen else '[ ]'} {gpu.index}: {printable(gpu.name, 80)}, "
+                    f"{gib(gpu.memory_used_bytes)} of {gib(gpu.memory_total_bytes)} GiB taken",
+                )
+                for gpu in gpus
+            ]
+            at = self.asker.choose(
+                "GPUs to plan for; choosing one turns it on or off", [("", "Done"), *options], ""
+            )
+            if not at:
+                return
+            ticked = [str(gpu.index) for gpu in gpus if (str(gpu.index) in chosen) != (str(gpu.index) == at)]
+            if not ticked:
+                self.asker.say("At least one GPU stays chosen.")
+                continue
+            ids = None if len(ticked) == len(gpus) else tuple(ticked)
+            self.draft.change((("hardware.device_ids", ids),), "GPUs")
 
     def _ask(self, key: str) -> None:
         special: dict[str, Callable[[], None]] = {
             "model.model": self._ask_model,
             "hardware.gpu": self._ask_gpu,
+            "devices": self._ask_devices,
             "preset": self._ask_preset,
             "alternatives": self._ask_alternative,
             "directory": self._ask_directory,
@@ -169,9 +217,9 @@ class PlainWizard:
         if asked.kind in {"choice", "switch"}:
             choices = [(each.value, each.label) for each in asked.choices] or [(True, "yes"), (False, "no")]
             options = [(str(value), words) for value, words in choices]
-            answer = self.asker.choose(asked.title, options, str(self._value(asked)))
+            answer = self.asker.choose(_titled(asked), options, str(self._value(asked)))
             self.draft.change(
-                ((key, next(value for value, _ in choices if str(value) == answer)),), asked.title
+                ((key, next(value for value, _ in choices if str(value) == answer)),), _titled(asked)
             )
             return
         now = self._value(asked)
@@ -203,12 +251,17 @@ class PlainWizard:
             rows += [row for row in self.engine.search_hub(text) if row.id not in {each.id for each in rows}]
         except WizardError as error:
             self.asker.say(printable(error))
-        rows = [row for row in rows if not row.id.endswith("/")][:20]
-        if text and text not in {row.id for row in rows} and ("/" in text or not rows):
-            rows.append(ModelRow(text, "hub"))
+        every = [row for row in rows if not row.id.endswith("/")]
+        rows = every[:MOST_LISTED]
+        if not rows:
+            self.asker.say("No model of that name. Type fewer words, a whole organisation/name, or a path.")
+            return
         options = [(row.id, self._model_words(row)) for row in rows]
         options.append(("", f"Keep {printable(self.draft.request.model.model, 120)}"))
-        name = self.asker.choose(f"{len(rows)} found", options, options[0][0])
+        found = f"{len(every)} found"
+        if len(every) > MOST_LISTED:
+            found = f"The first {MOST_LISTED} of {len(every)} found; another word narrows it"
+        name = self.asker.choose(found, options, options[0][0])
         if name:
             self.draft.change((("model.model", name), ("model.revision", None)), f"model {name}")
 
@@ -326,7 +379,7 @@ class PlainWizard:
         if artifacts:
             name = self.asker.choose("File", [(each, each) for each in artifacts], next(iter(artifacts)))
             for line in artifacts[name].splitlines():
-                self.asker.say(printable(line.expandtabs(4), 1000))
+                self.asker.quote(printable(line.expandtabs(4), 1000))
 
     def _write(self) -> bool:
         plan, files = self.draft.plan(), self._ticked()
@@ -353,7 +406,7 @@ class PlainWizard:
         names = [path.name for path in written.files]
         self.asker.say(f"Written to {printable(written.directory, 300)}: {', '.join(names)}")
         for line in next_steps(written.directory, names, self.draft.request):
-            self.asker.say(printable(line, 1000))
+            self.asker.quote(printable(line, 1000))  # to be copied as it is
         return True
 
     def _save(self) -> None:
@@ -371,6 +424,18 @@ class PlainWizard:
             self.asker.say(self.store.trouble)
 
 
+def _complaint(asked: Question, text: str) -> str | None:
+    try:
+        parse(asked, text)
+    except AnswerError as error:
+        return str(error)
+    return None
+
+
+def _titled(asked: Question) -> str:
+    return f"{asked.group} {asked.title}".strip()
+
+
 def _title(step: str) -> str:
     return next((title for name, title in STEPS if name == step), STEPS[0][1])
 
@@ -381,7 +446,7 @@ def run(
     """Asks on this terminal; the exit status. A session that is found goes through `resume`."""
     environment = own_environment()
     letters = charset(environment)
-    dumb = os.environ.get("TERM", "dumb") in {"dumb", "unknown", ""}
-    asker: Asker = LineAsker(letters) if dumb or screen_reader else QuestionaryAsker(letters)
+    still = screen_reader or not moves_cursor(os.environ.get("TERM", ""))
+    asker: Asker = LineAsker(letters) if still else QuestionaryAsker(letters)
     wizard = PlainWizard(Planner(offline=offline), asker, store=SessionStore())
     return wizard.run(request, resume, fresh=fresh)

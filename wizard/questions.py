@@ -14,7 +14,7 @@ from wizard.dataclass import dataclass
 
 Kind = Literal["search", "text", "slider", "number", "choice", "switch"]
 Step = Literal["model", "hardware", "workload", "policy", "export"]
-Unit = Literal["", "tokens", "requests", "GPUs", "nodes", "GiB", "ms", "%", "share", "B"]
+Unit = Literal["", "tokens", "requests", "GPUs", "nodes", "GiB", "ms", "%", "share", "B", "$/h"]
 Value = str | int | float | bool | None
 
 STEPS: tuple[tuple[Step, str], ...] = (
@@ -59,6 +59,8 @@ class Question:
     high: float | None = None
     whole: bool = False
     aliases: tuple[str, ...] = ()
+    group: str = ""
+    """What stands before the title where questions share it: `Allow` quantised weights, remote code."""
     only_option: bool = False
     """Asked on the command line alone: an escape for rare cases, not worth a place on a screen."""
 
@@ -414,6 +416,7 @@ QUESTIONS: tuple[Question, ...] = (
         step="policy",
         title="quantised",
         help="May the plan choose quantised weights? · --quantization",
+        group="Allow",
         kind="switch",
         option="--allow-quantized",
         default=True,
@@ -423,6 +426,7 @@ QUESTIONS: tuple[Question, ...] = (
         step="policy",
         title="8-bit cache",
         help="May the plan choose an 8-bit cache? · --kv-cache-dtype fp8",
+        group="Allow",
         kind="switch",
         option="--allow-fp8-kv",
         default=True,
@@ -432,6 +436,7 @@ QUESTIONS: tuple[Question, ...] = (
         step="policy",
         title="remote code",
         help="May Python code of the model's repository run here? · --trust-remote-code",
+        group="Allow",
         kind="switch",
         option="--trust-remote-code",
         default=False,
@@ -441,9 +446,33 @@ QUESTIONS: tuple[Question, ...] = (
         step="policy",
         title="eager mode",
         help="Skips CUDA graphs: starts sooner, saves memory, decodes slower · --enforce-eager",
+        group="Allow",
         kind="switch",
         option="--enforce-eager",
         default=False,
+    ),
+    Question(
+        key="policy.cost",
+        step="policy",
+        title="cost",
+        help="Shows dollars per million tokens, and tokens per second and watt, by the list prices known here",
+        kind="switch",
+        option="--cost",
+        default=False,
+    ),
+    Question(
+        key="hardware.price_per_hour",
+        step="policy",
+        title="Price",
+        help="Dollars that one GPU costs an hour, in place of the list price; shows the cost per token",
+        kind="number",
+        option="--price-per-hour",
+        default=None,
+        unit="$/h",
+        none="list price",
+        low=0,
+        high=1e6,
+        only_option=True,
     ),
     Question(
         key="policy.vllm_version",

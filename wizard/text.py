@@ -86,6 +86,7 @@ _ASCII = {
     "▄": "-",
     "▅": "=",
     "▆": "=",
+    "└": "+",
     "▇": "#",
 }
 _CONSOLE = {
@@ -128,6 +129,14 @@ def drawable(text: str, charset: Charset) -> str:
     if charset == "ascii":
         return "".join(character if character.isascii() else "?" for character in replaced)
     return replaced
+
+
+def spelled(text: str, charset: Charset) -> str:
+    """Sentences and key names for a terminal that can't draw their signs; unlike `drawable` it may lengthen.
+
+    `^v` would read as Ctrl+V beside `^p`.
+    """
+    return text.replace("↑↓", "up/dn").replace(" · ", " - ") if charset == "ascii" else text
 
 
 def charset(environment: Mapping[str, str]) -> Charset:
@@ -195,6 +204,17 @@ def rounded(value: float) -> float:
 def span(low: float, high: float) -> str:
     """A forecast's range: `210–390`."""
     return f"{milliseconds(rounded(low))}–{milliseconds(rounded(high))}"
+
+
+def short_span(low: float, high: float) -> str:
+    """The same in at most eleven characters: `790–1.2k`."""
+    return f"{short_count(rounded(low))}–{short_count(rounded(high))}"
+
+
+def dollars(low: float, high: float) -> str:
+    """A range of prices: `$0.12–0.19`, `$15–23`."""
+    digits = 2 if high < 10 else 0
+    return f"${low:,.{digits}f}–{high:,.{digits}f}"
 
 
 SECONDS_FROM_MS = 10_000

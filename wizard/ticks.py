@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+Sets = tuple[frozenset[str], frozenset[str]]
+"""Usual files that are not wanted, and others that are."""
+
 
 class Ticks:
     """What the user changed about the usual choice; kept by name, so that it outlives a change of plan."""
 
     def __init__(self, unticked: Iterable[str] = (), ticked: Iterable[str] = ()) -> None:
         self.unticked, self.ticked = set(unticked), set(ticked)
+
+    @property
+    def sets(self) -> Sets:
+        """All there is to keep of them."""
+        return frozenset(self.unticked), frozenset(self.ticked)
 
     def on(self, name: str, usual: Collection[str]) -> bool:
         """Whether a file is wanted."""

@@ -22,6 +22,9 @@ VERDICTS: Mapping[Verdict, tuple[str, str]] = MappingProxyType(
 )
 """Sign and word of each verdict."""
 
+SATURATED = "saturated"
+"""Said in place of every speed where more is asked for than the machine serves: the queue grows."""
+
 
 def first_request() -> PlanRequest:
     """What a first run starts from."""
@@ -55,6 +58,27 @@ def layout_words(plan: Plan) -> str:
     return " · ".join(parts)
 
 
+def planned_answer(plan: Plan, key: str) -> int | float | None:
+    """What the plan answers where a question was left to it; None where it decides nothing of the kind."""
+    config, memory = plan.config, plan.feasibility.per_gpu
+    match key:
+        case "model.max_model_len":
+            return plan.feasibility.max_model_len
+        case "hardware.gpus":
+            return len(plan.gpus)
+        case "policy.gpu_memory_utilization":
+            share = memory.requested_bytes / memory.total_bytes
+            return round(share, 2) if config.gpu_memory_utilization is None else config.gpu_memory_utilization
+        case (
+            "hardware.tensor_parallel_size"
+            | "hardware.pipeline_parallel_size"
+            | "hardware.data_parallel_size"
+        ):
+            size: int = getattr(config, key.split(".")[1])
+            return size
+    return None
+
+
 def shortage_words(plan: Plan) -> str:
     """`short 5.1 GiB`, where memory is what is missing."""
     lack = plan.feasibility.headroom_bytes
@@ -67,6 +91,23 @@ def shortage_words(plan: Plan) -> str:
 def refusal_words(report: FeasibilityReport) -> str:
     """What stands before the sentence of a plan that won't start: whose words it holds."""
     return "vLLM would stop with" if report.quoted else "vLLM would refuse the flags"
+
+
+def neighbours_word(basis: str) -> str:
+    """Whether runs like this one were measured: `yes`, `in part`, `none`; from a forecast's `basis`."""
+    if basis.startswith("no "):
+        return "none"
+    return "in part" if "other" in basis else "yes"
+
+
+def plan_reasons(plan: Plan) -> list[tuple[str, str]]:
+    """Every explained value of a plan, as `tensor_parallel_size 4`, and why it is that."""
+    found = []
+    for name, why in plan.config.explanations.items():
+        value = getattr(plan.config, name, None)
+        shown = "vLLM's own default" if value is None else f"{value:,}" if type(value) is int else str(value)
+        found.append((printable(f"{name} {shown}", 120), printable(why, 600)))
+    return found
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -91,13 +132,22 @@ def plan_lines(plan: Plan) -> list[str]:
         quoted = textwrap.wrap(printable(report.error or "", 4000), 74)
         return [*lines, f"  {refusal_words(report)}:", *(f"    {row}" for row in quoted)]
     cache = report.kv_cache
-    lines += [
-        f"  {count(cache.tokens)} tokens in the cache, {cache.max_concurrency:.1f} requests of "
-        f"{count(report.max_model_len)} at once,",
-        f"  longest possible {count(cache.estimated_max_model_len)}",
-    ]
+    lines += (
+        [
+            f"  no cache: an encoder's batch of {count(report.max_num_batched_tokens)} tokens, "
+            f"at most {count(report.max_num_seqs)} requests",
+        ]
+        if not cache.tokens
+        else [
+            f"  {count(cache.tokens)} tokens in the cache, {cache.max_concurrency:.1f} requests of "
+            f"{count(report.max_model_len)} at once,",
+            f"  longest possible {count(cache.estimated_max_model_len)}",
+        ]
+    )
     speed = plan.performance
-    if speed is not None:
+    if speed is not None and speed.saturated:
+        lines.append("  saturated: the workload asks for more than this machine serves")
+    elif speed is not None:
         lines.append(
             f"  first token {' '.join(time_span(speed.ttft_ms.low, speed.ttft_ms.high))}, "
             f"each token {' '.join(time_span(speed.tpot_ms.low, speed.tpot_ms.high))}, "

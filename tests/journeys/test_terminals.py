@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import getpass
 import os
+import select
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.journeys.conftest import Start
-from tests.terminal import Terminal
+from tests.terminal import DEADLINE_S, Terminal
 
 pytestmark = pytest.mark.journey
 
@@ -93,7 +96,7 @@ def test_inside_tmux(environment: dict[str, str], tmp_path: Path) -> None:
             terminal.wait_for(sight)
         terminal.press("ctrl+q")
         terminal.wait_exit()
-    subprocess.run([*server, "kill-server"], capture_output=True, check=False)
+    subprocess.run([*server, "kill-server"], capture_output=True, check=False, timeout=DEADLINE_S)
 
 
 @pytest.fixture
@@ -126,7 +129,10 @@ def sshd(tmp_path: Path, environment: dict[str, str]) -> Iterator[list[str]]:
     Path("/run/sshd").mkdir(exist_ok=True)
     process = subprocess.Popen([daemon, "-D", "-e", "-f", str(folder / "config")], stderr=subprocess.PIPE)
     assert process.stderr is not None
-    while b"Server listening" not in (line := process.stderr.readline()):
+    line = b""
+    while b"Server listening" not in line:
+        assert select.select([process.stderr], [], [], DEADLINE_S)[0], "sshd does not say that it listens"
+        line = process.stderr.readline()
         assert line, "sshd did not start"
     options = ("StrictHostKeyChecking=no", f"UserKnownHostsFile={folder / 'known'}", "LogLevel=ERROR")
     yield [
@@ -140,7 +146,7 @@ def sshd(tmp_path: Path, environment: dict[str, str]) -> Iterator[list[str]]:
         f"{getpass.getuser()}@127.0.0.1",
     ]
     process.terminate()
-    process.wait()
+    process.wait(DEADLINE_S)
     process.stderr.close()
 
 
@@ -152,9 +158,56 @@ def remote(environment: dict[str, str], *arguments: str) -> str:
     return f"cd {environment['HOME']} && env {variables} {program}"
 
 
-def test_over_a_real_sshd(sshd: list[str], environment: dict[str, str]) -> None:
-    with Terminal([*sshd, remote(environment, "fresh")], environment=environment) as terminal:
+@pytest.mark.parametrize("term", ["xterm-256color", "tmux-256color", "screen", "linux", "vt100"])
+def test_over_a_real_sshd(sshd: list[str], environment: dict[str, str], term: str) -> None:
+    command = [*sshd, remote(environment, "fresh")]
+    with Terminal(command, environment=environment | {"TERM": term}) as terminal:
         walk(terminal)
+
+
+@pytest.fixture
+def tmux(tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """A tmux server of our own: the shell words that give it a command."""
+    program = shutil.which("tmux")
+    if program is None:
+        pytest.skip("tmux is not installed")
+    with tempfile.TemporaryDirectory() as folder:  # the path of a socket has to be short
+        server = [program, "-u", "-S", f"{folder}/socket", "-f", str(tmp_path / "tmux.conf")]
+        (tmp_path / "tmux.conf").write_text("set -g status off\nset -g default-terminal tmux-256color\n")
+        yield lambda command: f"{shlex.join(server)} {command}"
+        subprocess.run([*server, "kill-server"], capture_output=True, check=False, timeout=DEADLINE_S)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (200, 60)])
+def test_over_a_real_sshd_inside_tmux(
+    sshd: list[str], tmux: Callable[[str], str], environment: dict[str, str], size: tuple[int, int]
+) -> None:
+    inside = tmux(f"new-session {shlex.quote(remote(environment, 'fresh'))}")
+    with Terminal([*sshd, inside], environment=environment, size=size) as terminal:
+        terminal.wait_for("Fits")
+        terminal.resize(60, 16)
+        terminal.wait_for(lambda _: "? help" in terminal.lines[-1])
+        terminal.resize(*size)
+        terminal.wait_for(lambda _: "? help" in terminal.lines[-1])
+        walk(terminal)
+
+
+def test_what_runs_in_tmux_outlives_its_link(
+    sshd: list[str], tmux: Callable[[str], str], environment: dict[str, str]
+) -> None:
+    inside = tmux(f"new-session -s wizard {shlex.quote(remote(environment))}")
+    with Terminal([*sshd, inside], environment=environment) as terminal:
+        terminal.wait_for("Fits")
+        terminal.press("3", "tab", "tab", "tab", "right")
+        terminal.wait_for("12 of 349")
+        terminal.send_signal(9)
+        terminal.wait_exit()
+    with Terminal([*sshd, tmux("attach-session -t wizard")], environment=environment) as again:
+        again.wait_for("12 of 349")
+        again.press("right")
+        again.wait_for("16 of 349")
+        again.press("ctrl+q")
+        again.wait_exit()
 
 
 def test_a_link_that_drops_is_taken_up_again(sshd: list[str], environment: dict[str, str]) -> None:

@@ -55,6 +55,18 @@ def test_a_name_is_found_in_any_case() -> None:
     assert catalogue.load("nobody/nothing") is None
 
 
+def test_one_model_is_found_as_among_all_and_every_base_is_there_as_spelled() -> None:
+    models = catalogue.models()
+    ids = {model.id for model in models.values()}
+    for model in models.values():
+        assert catalogue.find(model.id) == catalogue.find(model.id.lower()) == model
+        assert model.base is None or model.base in ids
+        family = {model.base or model.id}
+        kin = [other for other in models.values() if {other.id, other.base} & family and other != model]
+        assert catalogue.siblings(model.id) == kin
+    assert catalogue.find('nobody/"nothing') is None and catalogue.siblings("nobody/nothing") == []
+
+
 def test_quantised_forms_of_a_base_and_back() -> None:
     names = {model.id for model in catalogue.siblings("Qwen/Qwen3-32B")}
     assert "Qwen/Qwen3-32B-FP8" in names

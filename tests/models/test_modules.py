@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 
 from tests.planning.launching import model
-from wizard.errors import WizardError
+from wizard.errors import ConfigError, WizardError
+from wizard.models import catalogue
 from wizard.models.architectures import Traits, known_architectures, traits_of
 from wizard.models.encoders import EXTRAS, POOLERS
-from wizard.models.layers import LAYERS, MIXERS
+from wizard.models.facts import Facts
+from wizard.models.layers import LAYERS, MIXERS, alike
 from wizard.models.metadata import metadata_from_config
 from wizard.models.modules import Experts, Linear, Vocabulary
 from wizard.models.patterns import PATTERNS, SPARSE
 from wizard.models.sparse import WIDTHS
 from wizard.models.towers import TOWERS
-from wizard.models.tree import module_tree, parameter_count
+from wizard.models.tree import module_tree, parameter_count, traits_for
 
 TABLE = json.loads(resources.files("wizard.data").joinpath("architectures.json").read_text(encoding="utf-8"))
 
@@ -41,6 +43,33 @@ def test_every_entry_names_builders_that_exist(name: str) -> None:
         *((extra, EXTRAS) for extra in traits.extras),
     ]
     assert [word for word, choices in named if word and word not in choices] == []
+
+
+@pytest.mark.parametrize("table", [LAYERS, MIXERS, EXTRAS, TOWERS])
+def test_every_builder_that_is_loaded_late_is_where_the_table_says(table: Mapping[str, Any]) -> None:
+    assert len(table) == len(set(table)) > 5
+    assert all(callable(table[name]) for name in table)
+    with pytest.raises(KeyError):
+        table["nothing"]
+
+
+def test_layers_said_to_be_alike_are() -> None:
+    seen = 0
+    for found in catalogue.models().values():
+        metadata = catalogue.load(found.id)
+        assert metadata is not None
+        try:
+            traits = traits_for(metadata)
+        except ConfigError:
+            continue  # known by its files alone
+        facts = Facts(metadata.text, traits.defaults)
+        if alike(facts, traits):
+            seen += 1
+            build = LAYERS[traits.layer]
+            layers = [build(facts, traits, index) for index in {0, 1, facts.layers // 2, facts.layers - 1}]
+            assert all(layer == layers[0] for layer in layers), found.id
+    assert seen > 50
+    assert not alike(Facts({"intermediate_size": [8, 8]}), Traits())
 
 
 def test_the_table_holds_nothing_that_no_one_reads() -> None:

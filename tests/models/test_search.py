@@ -35,6 +35,25 @@ def test_cached_models_come_first_and_once() -> None:
     assert found[2].source == "catalogue"
 
 
+@pytest.mark.parametrize("text", ["qwen3", "llama", "deepseek", "gemma", "mistral"])
+def test_makers_come_before_those_who_quantise_their_models(text: str) -> None:
+    found = search_local(text)
+    others = [bool(row.base) and row.base.split("/")[0] != row.id.split("/")[0] for row in found]
+    assert others == sorted(others)
+    assert found[0].id.lower().rpartition("/")[2].startswith(text)
+
+
+def test_the_exact_name_and_whole_words_come_first() -> None:
+    names = [row.id for row in search_local("qwen3")]
+    sizes = [names.index(f"Qwen/Qwen3-{size}B") for size in ("1.7", "8", "14", "32")]
+    assert sizes == sorted(sizes)
+    assert names.index("Qwen/Qwen3-235B-A22B") < next(
+        at for at, name in enumerate(names) if name.startswith("Qwen/Qwen3.5")
+    )
+    assert search_local("qwen3-8b")[0].id == "Qwen/Qwen3-8B"
+    assert search_local("qwen/qwen3-8b-fp8")[0].id == "Qwen/Qwen3-8B-FP8"
+
+
 def test_rows_of_the_catalogue_tell_size_and_storage() -> None:
     row = next(row for row in search_local("qwen3 32b fp8") if row.id == "Qwen/Qwen3-32B-FP8")
     assert (row.quantization, row.base, row.license) == ("fp8", "Qwen/Qwen3-32B", "apache-2.0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,13 +14,17 @@ from tests.planning.asking import (
     after,
     checked,
     checked_after,
+    facts,
     planned,
     request,
+    surroundings,
 )
+from wizard.hardware.catalogue import get_gpu_by_name
 from wizard.hardware.resolve import resolve_hardware
 from wizard.planning.changes import changed_gpus, changed_request, machine_changes
+from wizard.planning.planner import plan
 from wizard.schemas.inputs import HardwareInput, Interconnect, PlanRequest, WorkloadInput
-from wizard.schemas.outputs import Fix, GPUInfo, VLLMConfig
+from wizard.schemas.outputs import Fix, GPUInfo, GPUProcess, VLLMConfig
 
 
 def command(model: str, gpu: str, gpus: int = 1, **flags: Any) -> tuple[VLLMConfig, list[GPUInfo]]:
@@ -46,7 +51,33 @@ class TestOfAPlan:
         asked = request(LLAMA_8B, "L40S", hardware={"used_gib": 10}, policy={"gpu_memory_utilization": 0.9})
         plan = planned(asked)
         assert plan.feasibility.cause == "free_memory"
-        assert plan.fixes[0].changes == (("policy.gpu_memory_utilization", None),)
+        assert plan.fixes[0].changes == (("hardware.used_gib", 0.0),)
+        assert plan.fixes[1].changes == (("policy.gpu_memory_utilization", None),)
+
+    def test_who_holds_the_memory_is_named_first(self) -> None:
+        """A card that is taken by a program one can end: the plan need not change, and its name is plain text."""
+        holder = GPUProcess(4711, "python3\x1b[31m", 20 << 30)
+        card = replace(get_gpu_by_name("RTX 4090"), memory_used_bytes=20 << 30, processes=(holder,), index=0)
+        around = surroundings("Qwen/Qwen3-8B")
+        found = plan(request("Qwen/Qwen3-8B", "auto"), facts("Qwen/Qwen3-8B"), [card], surroundings=around)
+        assert found.feasibility.verdict == "wont_start"
+        first, *others = found.fixes
+        assert first.title.startswith("free the 20.0 GiB that python3")
+        assert "(PID 4711) holds" in first.title
+        assert first.title.isprintable()
+        assert first.changes == (("hardware.used_gib", 0.0),)
+        assert first.verdict_after == "fits"
+        assert others
+
+    def test_a_model_that_is_too_short_for_the_requests_still_needs_a_machine(self) -> None:
+        """3,072 tokens on a model of 2,048 are refused one by one, on any machine; this one doesn't even start. Both
+        are said, and the machines that start it are named."""
+        asked = request("tiiuae/falcon-180B-chat", "RTX 4090", 8, workload={"gen_tokens": 2048})
+        found = planned(asked)
+        assert found.feasibility.verdict == "wont_start"
+        assert any("3,072" in warning and "2,048" in warning for warning in found.warnings)
+        assert found.fixes
+        assert {fix.verdict_after for fix in found.fixes} == {"tight"}
 
     @pytest.mark.parametrize(
         ("parts", "change"),
@@ -127,7 +158,8 @@ class TestOfAPlan:
         assert all(after(asked, fix).feasibility.verdict == fix.verdict_after for fix in rounding)
 
     def test_settings_before_users_before_precision_before_money(self) -> None:
-        asked = request(LLAMA_70B, "H100 SXM5 80GB", 2, workload={"concurrency": 200})
+        policy = {"allow_quantized": False}
+        asked = request(LLAMA_70B, "H100 SXM5 80GB", 2, workload={"concurrency": 200}, policy=policy)
         paths = [fix.changes[0][0] for fix in planned(asked).fixes]
         assert paths[0] == "workload.concurrency"
         assert paths.index("model.quantization") < paths.index("model.model")
@@ -177,7 +209,7 @@ class TestOfAPlan:
         [
             request(DEEPSEEK, "H100 SXM5 80GB", 8),
             request(LLAMA_70B, "RTX 4090"),
-            request(LLAMA_70B, "H100 SXM5 80GB", 2, workload={"concurrency": 200}),
+            request(LLAMA_70B, "H100 SXM5 80GB", 2, workload={"concurrency": 900}),
             request("Qwen/Qwen3.5-27B", "RTX 5080"),
         ],
         ids=lambda asked: asked.hardware.gpu,
@@ -218,8 +250,9 @@ class TestOfACommand:
         gpus = resolve_hardware(HardwareInput(gpu="L40S", used_gib=12.0))
         plan = checked(VLLMConfig(model=LLAMA_8B, max_model_len=8192), gpus)
         assert plan.feasibility.cause == "free_memory"
-        assert plan.fixes[0].title.startswith("--gpu-memory-utilization 0.")
-        assert plan.fixes[0].verdict_after == "fits"
+        assert plan.fixes[0].changes == (("hardware.used_gib", 0.0),)
+        assert plan.fixes[1].title.startswith("--gpu-memory-utilization 0.")
+        assert plan.fixes[1].verdict_after == "fits"
 
     def test_pairs_where_one_flag_is_not_enough(self) -> None:
         """A 32B on two 4090: neither a shorter context nor an 8-bit cache alone saves it, 8-bit weights do."""

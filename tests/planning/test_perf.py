@@ -278,8 +278,10 @@ def test_an_unknown_card_is_said_to_be_one() -> None:
 
 
 def test_cost_and_energy_follow_from_price_and_power() -> None:
-    card = replace(get_gpu_by_name("H100 SXM5 80GB"), usd_per_hour=3.6, tdp_w=700.0)
-    speed = forecast(DENSE, card, 4)
+    card = replace(
+        get_gpu_by_name("H100 SXM5 80GB"), usd_per_hour=3.6, offers=(), priced_on=None, tdp_w=700.0
+    )
+    speed = forecast(DENSE, card, 4, asked={"cost": True})
     cost, energy = speed.usd_per_million_output_tokens, speed.output_tokens_per_s_per_watt
     assert cost is not None
     assert energy is not None
@@ -287,7 +289,20 @@ def test_cost_and_energy_follow_from_price_and_power() -> None:
     assert cost.low < cost.mid < cost.high
     assert energy.mid == pytest.approx(speed.output_tokens_per_s.mid / 2800)
     free = replace(card, usd_per_hour=None, tdp_w=None)
-    assert forecast(DENSE, free, 4).usd_per_million_output_tokens is None
+    assert forecast(DENSE, free, 4, asked={"cost": True}).usd_per_million_output_tokens is None
+
+
+def test_nobody_is_told_a_cost_that_he_did_not_ask_for() -> None:
+    speed = forecast(DENSE, count=4)
+    assert (speed.usd_per_million_output_tokens, speed.output_tokens_per_s_per_watt) == (None, None)
+
+
+def test_a_cost_by_list_price_has_its_day_and_the_instance_as_sold() -> None:
+    """Four A100 are sold as part of eight only; four H100 would be as part of eight too."""
+    speed = forecast(SMALL, "A100 SXM4 80GB", 4, asked={"cost": True})
+    assert any(
+        "$27.45 an hour (list price of 2026-" in note and "by the 8" in note for note in speed.assumptions
+    )
 
 
 def test_the_slowest_of_mixed_gpus_sets_the_pace() -> None:

@@ -272,7 +272,34 @@ class TestExplanations:
     def test_a_choice_is_called_one(self) -> None:
         hardware = {"tensor_parallel_size": 2}
         why = quick(request(LLAMA_8B, "L40S", 4, hardware=hardware)).config.explanations
-        assert why["tensor_parallel_size"] == "You chose 2."
+        assert why["tensor_parallel_size"] == "You chose 2. Left open, it would be planned."
+
+    def test_values_that_no_flag_is_written_for_have_reasons_too(self) -> None:
+        """Graphs, prefix caching, the cache's dtype, stored weights and sliced experts: each is a decision."""
+        why = quick(request("Qwen/Qwen3-30B-A3B", "H100 SXM5 80GB", 2)).config.explanations
+        for name in (
+            "enforce_eager",
+            "enable_prefix_caching",
+            "kv_cache_dtype",
+            "quantization",
+            "enable_expert_parallel",
+        ):
+            assert why[name].endswith(".")
+
+    def test_reasons_say_what_would_change_a_value(self) -> None:
+        why = on_h100(workload={"concurrency": 64}).config.explanations
+        assert "users" in why["max_num_seqs"]
+        assert "lower it" in why["gpu_memory_utilization"]
+        short = quick(request(LLAMA_8B, "RTX 4090")).config.explanations["max_model_len"]
+        assert "lengthen it" in short
+
+    def test_slots_of_several_engines_are_told_apart_from_the_users(self) -> None:
+        plan = quick(request(LLAMA_8B, "H100 SXM5 80GB", 8, workload={"concurrency": 256}))
+        assert plan.config.data_parallel_size > 1
+        why = plan.config.explanations["max_num_seqs"]
+        assert f"each of {plan.config.data_parallel_size} engines" in why
+        assert "256" in why
+        assert "as you asked" not in why
 
 
 def test_a_given_parameter_count_scales_the_weights() -> None:

@@ -276,6 +276,16 @@ class TestSmallAndOddMachines:
 
 
 class TestManyAndOne:
+    def test_four_hundred_users_of_an_8b_on_a_consumer_card(self) -> None:
+        """15.0 of weights leave a cache for 48 of the 400, even in 8 bits; rounded to 8.5 they leave one for 131. Most
+        wait either way, but nearly three times as many are served, which is worth rounding where that is allowed."""
+        plan = planned(request(LLAMA_8B, "RTX 4090", workload={"concurrency": 400}))
+        assert plan.feasibility.verdict == "tight"
+        assert (plan.config.quantization, plan.config.kv_cache_dtype) == ("fp8_per_tensor", "fp8")
+        assert plan.feasibility.concurrency_at_workload > 100
+        users = dict(plan.fixes[0].changes)["workload.concurrency"]
+        assert users > 100
+
     def test_a_thousand_users_of_a_3b(self) -> None:
         """A thousand requests of 1,280 tokens at 112 KiB a token are 137: twice the card in 16 bits, most of it in 8.
         What is short is short for a queue, not for a start: tight, said with the number, and the fixes are fewer at

@@ -39,6 +39,10 @@ def commands_of(name: str, text: str) -> list[list[str]]:
                 "vllm",
                 "serve",
                 spec["modelURL"],
+                "--enable-prefix-caching"
+                if spec["vllmConfig"]["enablePrefixCaching"]
+                else "--no-enable-prefix-caching",
+                *("--tensor-parallel-size", str(spec["vllmConfig"]["tensorParallelSize"])),
                 *(_unescaped(word) for word in spec["vllmConfig"]["extraArgs"]),
             ]
         ]
@@ -76,7 +80,7 @@ def _systemd(text: str) -> list[str]:
     line = next(line for line in joined.splitlines() if line.startswith("ExecStart="))
     words = systemd_words(line.removeprefix("ExecStart="))
     assert words[0] == "/usr/bin/env"
-    return words[1:]
+    return words[words.index("vllm") :]
 
 
 def systemd_words(line: str) -> list[str]:
@@ -130,7 +134,11 @@ def _pods(text: str) -> list[list[str]]:
     for document in yaml.load_all(text, Loader=LOADER):
         for container in containers(document):
             args = [_unescaped(word) for word in container["args"]]
-            if container["command"] == ["vllm", "serve"]:
+            command = [_unescaped(word) for word in container["command"]]
+            if command[3:] == ["bash", "vllm", "serve"]:
+                more = command[2].removeprefix('exec "$@" ').replace("$((LWS_WORKER_INDEX * ", "")
+                found.append(["vllm", "serve", *args, *shlex.split(more.replace("))", ""))])
+            elif container["command"] == ["vllm", "serve"]:
                 found.append([*container["command"], *args])
             else:
                 found += _bash(args[0])

@@ -61,8 +61,10 @@ def test_data_parallel_ranks_are_spread_by_their_first_rank() -> None:
     assert worker[worker.index("--data-parallel-size-local") + 1] == "4"
     assert worker[worker.index("--data-parallel-start-rank") + 1] == "4"
     assert "--nnodes" not in worker
-    with pytest.raises(WizardError, match="LeaderWorkerSet doesn't apply"):
-        render(spread, request(), ["lws"])
+    (leader, follower) = commands_of("lws.yaml", render(spread, request(), ["lws"])["lws.yaml"])
+    assert "--data-parallel-start-rank" not in leader
+    assert follower[follower.index("--data-parallel-start-rank") + 1] == "4"
+    assert "--headless" in follower
 
 
 def test_replicas_get_their_own_gpus_behind_nginx() -> None:

@@ -86,6 +86,26 @@ def test_the_key_comes_from_the_env_file_and_shows_in_no_process_list(tmp_path: 
     assert "answered 401" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("VLLM_API_KEY='a$b c'", "a$b c"),
+        ("VLLM_API_KEY=a$b c", "a$b c"),
+        ('VLLM_API_KEY=k"ey\\x', 'k"ey\\x'),
+        ("VLLM_API_KEY='$(touch pwned)`id`'", "$(touch pwned)`id`"),
+        ('VLLM_API_KEY="quoted"', "quoted"),
+        ("VLLM_API_KEY=with-return\r", "with-return"),
+    ],
+)
+def test_a_key_of_any_letters_arrives_as_it_is(line: str, key: str, tmp_path: Path) -> None:
+    folder = bundle(tmp_path)
+    (folder / ".env").write_text(f"# a comment\n\n{line}\n")
+    with serving(State(key=key)) as url:
+        done = run(folder / "smoke.sh", url)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob("pwned"))
+
+
 def test_smoke_asks_for_a_model_whose_name_is_hostile(tmp_path: Path) -> None:
     name = '/models/it\'s $(touch pwned) "x" 模型'
     state = State(model='it\'s $(touch pwned) "x" 模型')

@@ -60,7 +60,7 @@ def test_what_is_taken_plainly_is_what_pydantic_makes_of_it(
     if read is not None:
         made = validated(kind, given_values)
         assert read == vars(made)
-        assert [type(each) for each in read.values()] == [type(each) for each in vars(made).values()]
+        assert {each: type(read[each]) for each in read} == {each: type(vars(made)[each]) for each in read}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Its arithmetic is only shaped like vLLM's; every figure on a screenshot of it is
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from wizard.engine import ModelRow, Progress, Reach, Written, context_lengths
 from wizard.errors import HardwareError, ModelUnavailableError, WizardError
 from wizard.hardware.detect import Machine
 from wizard.hardware.preflight import Check
+from wizard.models.found import is_whole_id
 from wizard.models.metadata import ModelMetadata, metadata_from_config
 from wizard.schemas.inputs import HardwareInput, PlanRequest
 from wizard.schemas.outputs import (
@@ -129,6 +130,8 @@ class FakeEngine:
             for name, size in PARAMS_B.items()
             if all(word in name.lower() for word in words)
         ]
+        if is_whole_id(text) and text not in PARAMS_B:
+            found.append(ModelRow(text, "hub"))
         return [*found, *(each for each in self.extra if text.lower() in each.id.lower())]
 
     def search_hub(self, text: str, progress: Progress | None = None) -> Sequence[ModelRow]:
@@ -177,7 +180,14 @@ class FakeEngine:
         plan = _plan(request, metadata, gpus)
         return replace(plan, model=replace(plan.model, notes=self.notes))
 
-    def plan_with_fixes(self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]) -> Plan:
+    def plan_with_fixes(
+        self,
+        request: PlanRequest,
+        metadata: ModelMetadata,
+        gpus: Sequence[GPUInfo],
+        between: Callable[[], None] = lambda: None,
+    ) -> Plan:
+        between()
         plan = self.plan(request, metadata, gpus)
         fixes: list[Fix] = []
         if plan.feasibility.verdict != "fits":

@@ -62,6 +62,24 @@ async def test_a_card_is_found_by_typing_and_counted_with_the_slider() -> None:
         assert "4 × GeForce RTX 4090" in text(app)
 
 
+async def test_no_such_card_says_what_next() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("2", "tab", *"zzz", "enter")
+        await settled(app, pilot)
+        assert "No GPU of that name." in text(app)
+
+
+async def test_the_list_follows_a_card_that_a_fix_or_an_undo_brings() -> None:
+    async with opened(size=(60, 16)) as (app, pilot):
+        await pilot.press("2")
+        app.choose("hardware.gpu", "B200 180GB")
+        await settled(app, pilot)
+        assert "● B200 180GB" in text(app)
+        await pilot.press("u")
+        await settled(app, pilot)
+        assert "● H100 SXM5 80GB" in text(app)
+
+
 async def test_memory_per_gpu_is_typed() -> None:
     async with opened() as (app, pilot):
         await pilot.press("2")
@@ -116,6 +134,31 @@ async def test_mig_instances_of_one_card_are_told_apart_and_serve_alone() -> Non
         await pilot.press("up", "space")
         await settled(app, pilot)
         assert app.request.hardware.device_ids == ("MIG-aaaa-0000",)
+
+
+async def test_slash_is_never_part_of_a_card() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("2")
+        box = app.frame.query_one("#gpu-search", SearchBox)
+        box.focus()
+        await pilot.press("4", "slash", "0", "question_mark")
+        assert box.value == "40"
+        assert "Hardware: help" in text(app)
+
+
+async def test_the_card_under_the_cursor_is_named_in_full() -> None:
+    long = "NVIDIA RTX PRO 6000 Blackwell Server Edition"
+    engine = FakeEngine()
+    engine.gpu_catalogue = lambda text: [  # type: ignore[method-assign]
+        GPUInfo(f"{long} {number}", 95 << 30, (12, 0), bandwidth_gb_s=1597) for number in (1, 2)
+    ]
+    async with opened(engine) as (app, pilot):
+        await pilot.press("2")
+        app.frame.query_one("#gpu-search").focus()
+        await pilot.press("r", "down")
+        rows = [row for row in lines(app) if "NVIDIA" in row and "…" in row]
+        assert len(rows) == len({row[:46].strip(" ▸") for row in rows}) == 2
+        assert f"{long} 2" in " ".join(text(app).split())
 
 
 def taken(machine: Machine, gib: float) -> Machine:
@@ -217,28 +260,3 @@ async def test_more_of_this_machines_gpus_can_be_planned() -> None:
         assert app.request.hardware.gpu == "auto"
         assert app.request.hardware.gpus is not None
         assert app.request.hardware.gpus > 2
-
-
-async def test_slash_is_never_part_of_a_card() -> None:
-    async with opened() as (app, pilot):
-        await pilot.press("2")
-        box = app.frame.query_one("#gpu-search", SearchBox)
-        box.focus()
-        await pilot.press("4", "slash", "0", "question_mark")
-        assert box.value == "40"
-        assert "Hardware: help" in text(app)
-
-
-async def test_the_card_under_the_cursor_is_named_in_full() -> None:
-    long = "NVIDIA RTX PRO 6000 Blackwell Server Edition"
-    engine = FakeEngine()
-    engine.gpu_catalogue = lambda text: [  # type: ignore[method-assign]
-        GPUInfo(f"{long} {number}", 95 << 30, (12, 0), bandwidth_gb_s=1597) for number in (1, 2)
-    ]
-    async with opened(engine) as (app, pilot):
-        await pilot.press("2")
-        app.frame.query_one("#gpu-search").focus()
-        await pilot.press("r", "down")
-        rows = [row for row in lines(app) if "NVIDIA" in row and "…" in row]
-        assert len(rows) == len({row[:46].strip(" ▸") for row in rows}) == 2
-        assert f"{long} 2" in " ".join(text(app).split())

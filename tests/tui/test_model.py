@@ -92,6 +92,22 @@ async def test_a_model_nobody_has_is_one_sentence_and_can_be_undone() -> None:
         assert "✓ Fits" in text(app)
 
 
+async def test_nothing_found_says_what_next() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press(*"no model like this", "enter")
+        await settled(app, pilot)
+        assert "No model of that name. Type fewer words" in " ".join(text(app).split())
+        assert app.frame.step_name == "model"
+
+
+async def test_what_is_pasted_becomes_no_model_unless_it_is_written_like_one() -> None:
+    async with opened() as (app, pilot):
+        app.screen.query_one("#model-search").value = "\x1b[31mevil/repo\x1b[0m"  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await settled(app, pilot)
+        assert "No model of that name" in text(app)
+
+
 async def test_a_revision_is_typed_and_taken() -> None:
     async with opened() as (app, pilot):
         await pilot.press("tab", *"refs/pr/1", "tab")

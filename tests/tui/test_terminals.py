@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 from rich.color import ColorType
+from textual.widget import Widget
 
 from tests.tui.fake_engine import FakeEngine, two_h100
 from tests.tui.screen import UNICODE, lines, opened, settled, text
+from wizard.schemas.inputs import ModelInput, PlanRequest
 from wizard.tui import theme
+from wizard.tui.widgets.entry import SearchBox
+from wizard.tui.widgets.rows import RowList
 
 STEPS = "12345"
 
@@ -25,6 +29,46 @@ async def test_every_screen_shows_its_verdict_at_every_size(size: tuple[int, int
         focused = app.focused
         assert focused is not None
         assert app.screen.can_view_entire(focused), number
+
+
+LARGE = PlanRequest(model=ModelInput(model="meta-llama/Llama-3.3-70B-Instruct"))
+
+
+@pytest.mark.parametrize("size", [(60, 16), (78, 16), (80, 20), (80, 24)])
+@pytest.mark.parametrize("engine", [FakeEngine(), FakeEngine(two_h100())], ids=["what if", "two"])
+@pytest.mark.parametrize("number", STEPS)
+async def test_whatever_has_focus_is_in_sight(size: tuple[int, int], engine: FakeEngine, number: str) -> None:
+    async with opened(engine, size=size, request=LARGE) as (app, pilot):
+        await pilot.press(number)
+        await settled(app, pilot)
+        stops: list[Widget] = []
+        while app.focused is not None and app.focused not in stops:
+            stops.append(app.focused)
+            assert app.screen.can_view_entire(app.focused), app.focused
+            # a search box has the text cursor, and the mark stands in the list that its arrows move in
+            place = app.focused.rows if isinstance(app.focused, SearchBox) else app.focused
+            assert "▸" in "".join(lines(app)[place.region.y : place.region.bottom]), app.focused
+            await pilot.press("tab")
+        assert len(stops) == len(app.screen.focus_chain) > 1
+
+
+@pytest.mark.parametrize("size", [(80, 16), (80, 24)])
+async def test_every_fix_is_in_sight_once_one_is_to_be_chosen(size: tuple[int, int]) -> None:
+    async with opened(size=size, request=LARGE) as (app, pilot):
+        await pilot.press("3", "f")
+        assert app.view.plan is not None
+        for fix in app.view.plan.fixes:
+            assert fix.title in text(app)
+            assert f"▸✓ {fix.title}" in text(app)
+            await pilot.press("down")
+
+
+async def test_other_plans_have_a_row_below_their_heading() -> None:
+    async with opened(size=(80, 20)) as (app, pilot):
+        await pilot.press("4")
+        await settled(app, pilot)
+        assert "Other plans" in text(app)
+        assert "✓ two replicas" in text(app)
 
 
 @pytest.mark.parametrize("size", [(59, 16), (60, 15), (40, 10), (20, 5), (2, 1)])
@@ -56,6 +100,30 @@ async def test_an_ascii_locale_gets_ascii_alone(number: str) -> None:
         assert text(app).isascii()
         await pilot.press("escape", "ctrl+p")
         assert text(app).isascii()
+
+
+async def test_arrows_are_not_mistaken_for_control_keys_in_ascii() -> None:
+    async with opened(environment={"LC_ALL": "C", "TERM": "xterm"}) as (app, pilot):
+        assert "up/dn choose" in lines(app)[-1]
+        assert "^v" not in lines(app)[-1]
+        await pilot.press("tab", "shift+tab")
+        hint = " ".join(line[:47].strip() for line in lines(app)[-3:-1])
+        assert "this disk - vllm serve MODEL" in hint
+        await pilot.press("f1")
+        assert "^v" not in text(app)
+
+
+@pytest.mark.parametrize("number", STEPS)
+@pytest.mark.parametrize("width", [60, 72, 80, 100])
+async def test_help_and_the_way_out_are_named_at_every_width(width: int, number: str) -> None:
+    async with opened(size=(width, 24), request=LARGE) as (app, pilot):
+        await pilot.press(number)
+        await settled(app, pilot)
+        bar = lines(app)[-1]
+        assert "? help" in bar
+        assert "^q quit" in bar
+        assert ("Enter " in bar) == (number != "5")
+        assert ("^s write" in bar) == (number == "5")
 
 
 def colors_of(app: object) -> set[ColorType]:
@@ -100,6 +168,22 @@ async def test_a_sixteen_colour_terminal_gets_its_own_palette() -> None:
 )
 def test_the_theme_follows_the_terminal(environment: dict[str, str], expected: str) -> None:
     assert theme.theme_for(environment, plain=theme.is_colorless(environment["TERM"])) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [("theme", 3), ("dark", 1), ("night", 1), ("colors", 3), ("exit", 1), ("save", 1)],
+)
+async def test_commands_are_found_by_other_words_too(typed: str, found: int) -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("ctrl+p", *typed)
+        assert len(app.screen.query_one("#commands", RowList).rows) == found
+
+
+async def test_no_such_command_says_what_next() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("ctrl+p", *"nonsense", "enter")
+        assert "no such command; Backspace shows more, Esc closes" in text(app)
 
 
 async def test_themes_change_from_the_palette() -> None:

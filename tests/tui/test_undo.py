@@ -27,6 +27,20 @@ async def test_the_controls_follow_an_undo() -> None:
         assert "● balanced" in text(app)
 
 
+async def test_a_tick_of_the_export_is_undone_and_redone_in_its_turn() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("4", "right", "5", "space")
+        assert "[ ] serve.sh" in text(app)
+        await pilot.press("u")
+        assert "[x] serve.sh" in text(app)
+        assert "Undone: tick of serve.sh." in text(app)
+        assert app.request.workload.batching_mode == "throughput"
+        await pilot.press("U")
+        assert "[ ] serve.sh" in text(app)
+        await pilot.press("u", "u")
+        assert app.request.workload.batching_mode == "balanced"
+
+
 async def test_nothing_to_undo_is_said() -> None:
     async with opened() as (app, pilot):
         await pilot.press("3", "u")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from wizard.dataclass import replace
 from wizard.errors import HardwareError
-from wizard.hardware import topology, visible
 from wizard.hardware.catalogue import find, gpus
 from wizard.schemas.inputs import HardwareInput, Interconnect
 from wizard.schemas.outputs import GIB, GPUInfo
@@ -39,6 +38,8 @@ def resolve_hardware(
         raise HardwareError(
             machine.why_none or "No GPU was found on this machine; choose one with --gpu NAME."
         )
+    from wizard.hardware import topology
+
     positions = _chosen(machine.gpus, hardware)
     links = topology.subset(machine.topology, positions)
     chosen = [_overridden(machine.gpus[position], hardware) for position in positions]
@@ -93,6 +94,8 @@ def _joinable(found: Sequence[GPUInfo]) -> list[int]:
 def _chosen(found: Sequence[GPUInfo], hardware: HardwareInput) -> list[int]:
     positions = _joinable(found)
     if hardware.device_ids is not None:
+        from wizard.hardware import visible
+
         positions = []
         for entry in hardware.device_ids:
             position = visible.position_of(found, entry.strip())
@@ -120,6 +123,8 @@ def _chosen(found: Sequence[GPUInfo], hardware: HardwareInput) -> list[int]:
         return positions + [positions[-1]] * (wanted - len(positions))
     if hardware.device_ids is not None:
         return positions[:wanted]
+    from wizard.hardware import topology  # a what-if machine has none
+
     best = topology.best_subset([found[position] for position in positions], wanted)
     return [positions[at] for at in best]
 

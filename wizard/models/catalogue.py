@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -41,7 +41,9 @@ class CatalogueModel:
         """`config`, `hf_quant_config` where there is one, and `source`."""
         entry: dict[str, Any] = json.loads(self.line)
         if "same_as" in entry:
-            entry = {**models()[entry["same_as"].lower()].entry, "source": entry["source"]}
+            same = find(entry["same_as"])
+            assert same is not None, f"{self.id} is the same as a model that is not there"
+            entry = {**same.entry, "source": entry["source"]}
         return entry
 
     @property
@@ -76,14 +78,40 @@ class CatalogueModel:
 @lru_cache(maxsize=1)
 def models() -> Mapping[str, CatalogueModel]:
     """Every model of the catalogue by lower-case id, in the catalogue's order."""
-    found: dict[str, CatalogueModel] = {}
-    for line in read_text("models.jsonl").splitlines():
-        head = _HEAD.match(line)
-        if head is not None:
-            facts = head.groupdict()
-            params = int(facts.pop("params") or 0) or None
-            found[facts["id"].lower()] = CatalogueModel(**facts, params=params, line=line)
-    return found
+    found = (_read(line) for line in _text().splitlines())
+    return {model.id.lower(): model for model in found if model is not None}
+
+
+@lru_cache(maxsize=1)
+def _text() -> str:
+    return "\n" + read_text("models.jsonl")
+
+
+def _read(line: str) -> CatalogueModel | None:
+    head = _HEAD.match(line)
+    if head is None:
+        return None
+    facts = head.groupdict()
+    params = int(facts.pop("params") or 0) or None
+    return CatalogueModel(**facts, params=params, line=line)
+
+
+def find(model: str) -> CatalogueModel | None:
+    """The model of that id, in any case; spelled as the catalogue does, no other line is looked at."""
+    spelled = next(_models_with(f'\n{{"id":{json.dumps(model)}'), None)
+    return models().get(model.lower()) if spelled is None else spelled[1]
+
+
+def _models_with(part: str) -> Iterator[tuple[int, CatalogueModel]]:
+    """Models whose line holds `part`, with their places."""
+    text = _text()
+    at = text.find(part)
+    while at >= 0:
+        begin, end = text.rfind("\n", 0, at + 1) + 1, text.find("\n", at + 1)
+        model = _read(text[begin:end])
+        if model is not None:
+            yield begin, model
+        at = text.find(part, end)
 
 
 def search(text: str, limit: int | None = None) -> list[CatalogueModel]:
@@ -94,19 +122,22 @@ def search(text: str, limit: int | None = None) -> list[CatalogueModel]:
 
 
 def siblings(model: str) -> list[CatalogueModel]:
-    """Quantised forms of the same base model, and the base itself; without the model given."""
-    entry = models().get(model.lower())
-    base = (entry.base if entry and entry.base else model).lower()
-    return [
-        other
-        for key, other in models().items()
-        if key != model.lower() and (key == base or (other.base or "").lower() == base)
-    ]
+    """Quantised forms of the same base model, and the base itself; without the model given.
+
+    Every base is a model of the catalogue, so one that isn't there has no forms there.
+    """
+    entry = find(model)
+    if entry is None:
+        return []
+    base = entry.base or entry.id
+    family = dict(_models_with(f'\n{{"id":"{base}"'))
+    family |= {at: other for at, other in _models_with(f',"base":"{base}"') if other.base == base}
+    return [other for _, other in sorted(family.items(), key=lambda each: each[0]) if other.id != entry.id]
 
 
 def load(model: str) -> ModelMetadata | None:
     """Facts of a catalogue model, or None where the catalogue doesn't hold it."""
-    found = models().get(model.lower())
+    found = find(model)
     if found is None:
         return None
     entry = found.entry

@@ -23,12 +23,17 @@ class ClassDefaults:
 
 
 @lru_cache(maxsize=1)
-def _table() -> Mapping[str, ClassDefaults]:
-    text = read_text("config_defaults.json")
-    return {
-        name: ClassDefaults(row["defaults"], row.get("aliases", {}), row.get("decoder", ""))
-        for name, row in json.loads(text)["types"].items()
-    }
+def _table() -> Mapping[str, Mapping[str, Any]]:
+    table: Mapping[str, Mapping[str, Any]] = json.loads(read_text("config_defaults.json"))["types"]
+    return table
+
+
+@lru_cache(maxsize=512)
+def _class_defaults(model_type: str) -> ClassDefaults | None:
+    row = _table().get(model_type)
+    if row is None:
+        return None
+    return ClassDefaults(row["defaults"], row.get("aliases", {}), row.get("decoder", ""))
 
 
 def with_class_defaults(part: Mapping[str, Any], model_type: str) -> Mapping[str, Any]:
@@ -36,7 +41,7 @@ def with_class_defaults(part: Mapping[str, Any], model_type: str) -> Mapping[str
 
     A key that is present counts, even when it is null: transformers keeps the null.
     """
-    known = _table().get(model_type)
+    known = _class_defaults(model_type)
     if known is None:
         return part
     aliased = {
@@ -47,5 +52,5 @@ def with_class_defaults(part: Mapping[str, Any], model_type: str) -> Mapping[str
 
 def decoder_type(model_type: str) -> str:
     """The model type of the decoder of a `model_type` whose config is flat (Qwen2-VL), else the same."""
-    known = _table().get(model_type)
+    known = _class_defaults(model_type)
     return (known.decoder if known else "") or model_type

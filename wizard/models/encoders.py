@@ -9,13 +9,9 @@ from collections.abc import Callable, Mapping
 
 from wizard.models.architectures import Traits
 from wizard.models.attention import hidden_size
-from wizard.models.deepseek_v4 import hyper_connection_head
-from wizard.models.encoders_rotary import modern_bert_embeddings, rotary_bert_embeddings
 from wizard.models.facts import Facts
-from wizard.models.gemma3n import gemma3n_ends
-from wizard.models.kimi import residual_output
+from wizard.models.late import Late
 from wizard.models.modules import CacheScales, Linear, Module, Tensor, Vocabulary
-from wizard.models.whisper import whisper_positions
 
 
 def bert_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
@@ -89,20 +85,22 @@ def per_layer_embeddings(facts: Facts, traits: Traits) -> list[Module]:
     ]
 
 
-EXTRAS: Mapping[str, Callable[[Facts, Traits], list[Module]]] = {
-    "bert_embeddings": bert_embeddings,
-    "bert_pooler": bert_pooler,
-    "learned_positions": learned_positions,
-    "causal_mask": causal_mask,
-    "word_embedding_norm": word_embedding_norm,
-    "per_layer_embeddings": per_layer_embeddings,
-    "residual_output": residual_output,
-    "gemma3n_ends": gemma3n_ends,
-    "modern_bert_embeddings": modern_bert_embeddings,
-    "rotary_bert_embeddings": rotary_bert_embeddings,
-    "whisper_positions": whisper_positions,
-    "hyper_connection_head": hyper_connection_head,
-}
+EXTRAS: Late[Callable[[Facts, Traits], list[Module]]] = Late(
+    {
+        "residual_output": "kimi.residual_output",
+        "gemma3n_ends": "gemma3n.gemma3n_ends",
+        "modern_bert_embeddings": "encoders_rotary.modern_bert_embeddings",
+        "rotary_bert_embeddings": "encoders_rotary.rotary_bert_embeddings",
+        "whisper_positions": "whisper.whisper_positions",
+        "hyper_connection_head": "deepseek_v4.hyper_connection_head",
+    },
+    bert_embeddings=bert_embeddings,
+    bert_pooler=bert_pooler,
+    learned_positions=learned_positions,
+    causal_mask=causal_mask,
+    word_embedding_norm=word_embedding_norm,
+    per_layer_embeddings=per_layer_embeddings,
+)
 
 
 def labels(facts: Facts) -> int:

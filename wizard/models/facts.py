@@ -37,6 +37,8 @@ class Facts:
         """The first of `names` that is present, as a whole number >= `low`. Raises ConfigError."""
         for name in names:
             value = self.get(name)
+            if type(value) is int and low <= value <= LARGEST_DIMENSION:
+                return value
             if value is not None:
                 return integer({name: value}, name, low=low)
         return integer({}, names[0], default=default, low=low)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
 from wizard.dataclass import dataclass, replace
 
 Found = Literal["cache", "path", "catalogue", "hub"]
+
+
+_WHOLE_ID = re.compile(r"[A-Za-z0-9_][\w.\-]*/[A-Za-z0-9_][\w.\-]*", re.ASCII)
+"""What the hub allows: letters, digits, `_`, `-` and `.` (huggingface_hub.utils.validate_repo_id)."""
+
+
+def is_whole_id(text: str) -> bool:
+    """Whether `text` is written like organisation/name, so that a model may be called so."""
+    return len(text) <= 128 and _WHOLE_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from wizard.dataclass import replace
 from wizard.errors import ConfigError
 from wizard.models.architectures import Traits
 from wizard.models.attention import block_sparse_query, grouped_query, hidden_size, switched
-from wizard.models.decoders import (
-    deci_layer,
-    falcon_layer,
-    gemma4_layer,
-    gpt_bigcode_layer,
-    granite_hybrid_layer,
-    nemotron_h_layer,
-    opt_layer,
-)
-from wizard.models.decoders_hybrid import falcon_h1_layer, zamba2_layer
-from wizard.models.decoders_moe import longcat_layer, step_layer
-from wizard.models.deepseek_v4 import deepseek_v4_layer
-from wizard.models.encoders import bert_layer
-from wizard.models.encoders_rotary import modern_bert_layer, rotary_bert_layer
 from wizard.models.facts import Facts
-from wizard.models.gemma3n import gemma3n_layer
-from wizard.models.kimi import kimi_layer
-from wizard.models.latent import latent, latent_expanded
+from wizard.models.late import Late
 from wizard.models.metadata import short
-from wizard.models.mixers import gated_delta, mamba1, mamba2, short_conv
 from wizard.models.modules import Module, Tensor
 from wizard.models.patterns import PATTERNS, SPARSE
 from wizard.models.sparse import dense_width, gated_mlp, sparse_block
-from wizard.models.whisper import whisper_layer
 
 Mixer = Callable[[Facts, Traits, int, str], list[Module]]
 
@@ -40,17 +22,19 @@ def _no_mixer(facts: Facts, traits: Traits, index: int, kind: str) -> list[Modul
     return []
 
 
-MIXERS: Mapping[str, Mixer] = {
-    "gqa": grouped_query,
-    "block_sparse": block_sparse_query,
-    "mla": latent,
-    "mla_expanded": latent_expanded,
-    "gated_delta": gated_delta,
-    "short_conv": short_conv,
-    "mamba1": mamba1,
-    "mamba2": mamba2,
-    "none": _no_mixer,
-}
+MIXERS: Late[Mixer] = Late(
+    {
+        "mla": "latent.latent",
+        "mla_expanded": "latent.latent_expanded",
+        "gated_delta": "mixers.gated_delta",
+        "short_conv": "mixers.short_conv",
+        "mamba1": "mixers.mamba1",
+        "mamba2": "mixers.mamba2",
+    },
+    gqa=grouped_query,
+    block_sparse=block_sparse_query,
+    none=_no_mixer,
+)
 
 
 def layer_kind(facts: Facts, traits: Traits, index: int) -> str:
@@ -76,11 +60,21 @@ def standard_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
             modules += gated_mlp(facts, traits, traits.mlp, dense_width(facts, traits, index))
     elif traits.mlp:
         dense = gated_mlp(facts, traits, traits.mlp, dense_width(facts, traits, index))
-        modules = modules + [replace(matrix, sequence_parallel=traits.dense_copied) for matrix in dense]
+        if traits.dense_copied:
+            dense = [replace(matrix, sequence_parallel=True) for matrix in dense]
+        modules = [*modules, *dense]
     norms = traits.norms + (2 if switched(facts, traits.more_norms_if) else 0)
     if norms:
         modules.append(norm("norms", hidden_size(facts), switched(facts, traits.norm_bias), norms))
     return modules
+
+
+def alike(facts: Facts, traits: Traits) -> bool:
+    """Whether all layers are sure to be the same: nothing that a layer is made from is told for each by itself."""
+    if traits.layer != "standard" or traits.mixer != "gqa" or traits.moe or traits.layer_types:
+        return False
+    by_layer = ("num_attention_heads_per_layer", *traits.width)
+    return not any(isinstance(facts.get(name), list | tuple) for name in by_layer)
 
 
 def norm(name: str, width: int, bias: bool = False, count: int = 1) -> Tensor:
@@ -88,24 +82,26 @@ def norm(name: str, width: int, bias: bool = False, count: int = 1) -> Tensor:
     return Tensor(name, count * width * (2 if bias else 1))
 
 
-LAYERS: Mapping[str, Callable[[Facts, Traits, int], list[Module]]] = {
-    "standard": standard_layer,
-    "bert": bert_layer,
-    "deci": deci_layer,
-    "deepseek_v4": deepseek_v4_layer,
-    "falcon": falcon_layer,
-    "falcon_h1": falcon_h1_layer,
-    "gemma3n": gemma3n_layer,
-    "gemma4": gemma4_layer,
-    "granite_hybrid": granite_hybrid_layer,
-    "gpt_bigcode": gpt_bigcode_layer,
-    "kimi": kimi_layer,
-    "longcat": longcat_layer,
-    "modern_bert": modern_bert_layer,
-    "nemotron_h": nemotron_h_layer,
-    "opt": opt_layer,
-    "rotary_bert": rotary_bert_layer,
-    "step": step_layer,
-    "whisper": whisper_layer,
-    "zamba2": zamba2_layer,
-}
+LAYERS: Late[Callable[[Facts, Traits, int], list[Module]]] = Late(
+    {
+        "bert": "encoders.bert_layer",
+        "deci": "decoders.deci_layer",
+        "deepseek_v4": "deepseek_v4.deepseek_v4_layer",
+        "falcon": "decoders.falcon_layer",
+        "falcon_h1": "decoders_hybrid.falcon_h1_layer",
+        "gemma3n": "gemma3n.gemma3n_layer",
+        "gemma4": "decoders.gemma4_layer",
+        "granite_hybrid": "decoders.granite_hybrid_layer",
+        "gpt_bigcode": "decoders.gpt_bigcode_layer",
+        "kimi": "kimi.kimi_layer",
+        "longcat": "decoders_moe.longcat_layer",
+        "modern_bert": "encoders_rotary.modern_bert_layer",
+        "nemotron_h": "decoders.nemotron_h_layer",
+        "opt": "decoders.opt_layer",
+        "rotary_bert": "encoders_rotary.rotary_bert_layer",
+        "step": "decoders_moe.step_layer",
+        "whisper": "whisper.whisper_layer",
+        "zamba2": "decoders_hybrid.zamba2_layer",
+    },
+    standard=standard_layer,
+)

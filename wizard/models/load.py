@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from wizard.dataclass import replace
 from wizard.errors import ConfigError, ModelUnavailableError
-from wizard.models import catalogue, hub_settings
+from wizard.models import catalogue, facts_cache, hub_settings
 from wizard.models.metadata import ModelMetadata, short
 
 if TYPE_CHECKING:
@@ -85,7 +85,6 @@ def _counted(metadata: ModelMetadata, traffic: Traffic) -> ModelMetadata:
 
 def read_before(model: str, revision: str | None = None, *, stale: bool = False) -> ModelMetadata | None:
     """Facts that an earlier look at the hub left on this disk; `stale` takes those older than a day too."""
-    from wizard.models import facts_cache
 
     place = facts_cache.Place(hub_settings.endpoint(), model)
     known = facts_cache.load(place, revision, stale=stale)

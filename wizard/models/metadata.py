@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 from wizard.dataclass import dataclass, field, replace
 from wizard.errors import ConfigError
@@ -127,12 +128,21 @@ class ModelMetadata:
 
     def context(self, number: tuple[int, int, int]) -> DerivedLength:
         """How long a sequence may be by the rules of vLLM version `number`. Raises ConfigError."""
+        known = _contexts.setdefault(self, {})
+        if number not in known:
+            known[number] = self._context(number)
+        return known[number]
+
+    def _context(self, number: tuple[int, int, int]) -> DerivedLength:
         return derived_length(
             self.text,
             number=number,
             tokenizer_config=self.tokenizer_config,
             encoder_max_length=self.encoder_max_length,
         )
+
+
+_contexts: WeakKeyDictionary[ModelMetadata, dict[tuple[int, int, int], DerivedLength]] = WeakKeyDictionary()
 
 
 def checked_config(value: object) -> Mapping[str, Any]:

@@ -15,7 +15,6 @@ from wizard.models.compressed_tensors import compressed_tensors
 from wizard.models.facts import Facts
 from wizard.models.matching import Patterns
 from wizard.models.metadata import ModelMetadata, section, short
-from wizard.models.modelopt import modelopt
 from wizard.models.quantized import NO_ACTIVATION_ORDER, Quantization, Rule, group_size, texts, weight_bits
 from wizard.models.storage import PLAIN, Scheme
 
@@ -181,10 +180,13 @@ def _mxfp8(facts: Facts, metadata: ModelMetadata) -> Quantization:
 
 
 def _modelopt(facts: Facts, metadata: ModelMetadata) -> Quantization:
+    from wizard.models.modelopt import modelopt
+
     return modelopt(facts, method_name(metadata))
 
 
 def _compressed_tensors(facts: Facts, metadata: ModelMetadata) -> Quantization:
+
     return compressed_tensors(facts, "compressed-tensors")
 
 

@@ -7,6 +7,7 @@ from wizard.errors import ModelUnavailableError, WizardError
 from wizard.models import catalogue, hub_settings, local
 from wizard.models.config_values import short
 from wizard.models.found import FoundModel, merged
+from wizard.models.ranking import ranked
 from wizard.models.traffic import Traffic
 from wizard.models.tree import parameter_count
 
@@ -24,13 +25,13 @@ class Found:
 
 
 def search_local(text: str, limit: int | None = None) -> list[FoundModel]:
-    """Cached models first, then the catalogue's; no network, no waiting."""
+    """Cached models and the catalogue's, the most likely first; no network, no waiting."""
     words = text.lower().replace("/", " ").split()
     cached = [name for name in local.cached_models() if all(word in name.lower() for word in words)]
     present = {name.lower() for name in cached}
     found = [_cached(name) for name in cached]
     found += [entry.row() for entry in catalogue.search(text) if entry.id.lower() not in present]
-    return found[:limit]
+    return ranked(found, text)[:limit]
 
 
 def _cached(name: str) -> FoundModel:

@@ -2,68 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from wizard.models.facts import Facts
-from wizard.models.gemma3n import gemma3n_tower
-from wizard.models.towers_audio import audio_flamingo, qwen2_audio, qwen3_asr, voxtral, whisper
-from wizard.models.towers_clip import (
-    cohere2_vision,
-    idefics3,
-    lfm2_vl,
-    llava,
-    llava_next,
-    llava_next_video,
-    llava_onevision,
-    minicpm_o,
-    minicpm_v,
-    paddleocr,
-    paligemma,
-    phi3v,
-)
-from wizard.models.towers_gemma import gemma3_tower, gemma4_tower, gemma4_unified_tower
-from wizard.models.towers_native import kimi_k3, kimi_k25, minimax_m3, muse_glimmer, pixtral
-from wizard.models.towers_other import deepseek_vl2, intern_s1, intern_vl, llama4, molmo
-from wizard.models.towers_qwen import glm4v, glm_ocr, qwen2_5_omni, qwen2_5_vl, qwen2_vl, qwen3_omni, qwen3_vl
-from wizard.models.vit import Tower
+from wizard.models.late import Late
 
-TOWERS: Mapping[str, Callable[[Facts, Facts], Tower]] = {
-    "audio_flamingo": audio_flamingo,
-    "cohere2_vision": cohere2_vision,
-    "deepseek_vl2": deepseek_vl2,
-    "gemma3": gemma3_tower,
-    "gemma3n": gemma3n_tower,
-    "gemma4": gemma4_tower,
-    "gemma4_unified": gemma4_unified_tower,
-    "glm4v": glm4v,
-    "glm_ocr": glm_ocr,
-    "idefics3": idefics3,
-    "intern_s1": intern_s1,
-    "intern_vl": intern_vl,
-    "kimi_k25": kimi_k25,
-    "kimi_k3": kimi_k3,
-    "lfm2_vl": lfm2_vl,
-    "llama4": llama4,
-    "llava": llava,
-    "llava_next": llava_next,
-    "llava_next_video": llava_next_video,
-    "llava_onevision": llava_onevision,
-    "minicpm_o": minicpm_o,
-    "minicpm_v": minicpm_v,
-    "minimax_m3": minimax_m3,
-    "molmo": molmo,
-    "muse_glimmer": muse_glimmer,
-    "paddleocr": paddleocr,
-    "paligemma": paligemma,
-    "phi3v": phi3v,
-    "pixtral": pixtral,
-    "qwen2_5_omni": qwen2_5_omni,
-    "qwen2_5_vl": qwen2_5_vl,
-    "qwen2_audio": qwen2_audio,
-    "qwen2_vl": qwen2_vl,
-    "qwen3_asr": qwen3_asr,
-    "qwen3_omni": qwen3_omni,
-    "qwen3_vl": qwen3_vl,
-    "voxtral": voxtral,
-    "whisper": whisper,
-}
+if TYPE_CHECKING:
+    from wizard.models.vit import Tower
+
+TOWERS: Late[Callable[[Facts, Facts], Tower]] = Late(
+    {
+        "audio_flamingo": "towers_audio.audio_flamingo",
+        "cohere2_vision": "towers_clip.cohere2_vision",
+        "deepseek_vl2": "towers_other.deepseek_vl2",
+        "gemma3": "towers_gemma.gemma3_tower",
+        "gemma3n": "gemma3n.gemma3n_tower",
+        "gemma4": "towers_gemma.gemma4_tower",
+        "gemma4_unified": "towers_gemma.gemma4_unified_tower",
+        "glm4v": "towers_qwen.glm4v",
+        "glm_ocr": "towers_qwen.glm_ocr",
+        "idefics3": "towers_clip.idefics3",
+        "intern_s1": "towers_other.intern_s1",
+        "intern_vl": "towers_other.intern_vl",
+        "kimi_k25": "towers_native.kimi_k25",
+        "kimi_k3": "towers_native.kimi_k3",
+        "lfm2_vl": "towers_clip.lfm2_vl",
+        "llama4": "towers_other.llama4",
+        "llava": "towers_clip.llava",
+        "llava_next": "towers_clip.llava_next",
+        "llava_next_video": "towers_clip.llava_next_video",
+        "llava_onevision": "towers_clip.llava_onevision",
+        "minicpm_o": "towers_clip.minicpm_o",
+        "minicpm_v": "towers_clip.minicpm_v",
+        "minimax_m3": "towers_native.minimax_m3",
+        "molmo": "towers_other.molmo",
+        "muse_glimmer": "towers_native.muse_glimmer",
+        "paddleocr": "towers_clip.paddleocr",
+        "paligemma": "towers_clip.paligemma",
+        "phi3v": "towers_clip.phi3v",
+        "pixtral": "towers_native.pixtral",
+        "qwen2_5_omni": "towers_qwen.qwen2_5_omni",
+        "qwen2_5_vl": "towers_qwen.qwen2_5_vl",
+        "qwen2_audio": "towers_audio.qwen2_audio",
+        "qwen2_vl": "towers_qwen.qwen2_vl",
+        "qwen3_asr": "towers_audio.qwen3_asr",
+        "qwen3_omni": "towers_qwen.qwen3_omni",
+        "qwen3_vl": "towers_qwen.qwen3_vl",
+        "voxtral": "towers_audio.voxtral",
+        "whisper": "towers_audio.whisper",
+    }
+)

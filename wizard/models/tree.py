@@ -8,12 +8,10 @@ from weakref import WeakKeyDictionary
 from wizard.errors import UnsizedError
 from wizard.models.architectures import Traits, architecture_of_type, traits_of
 from wizard.models.attention import hidden_size, switched
-from wizard.models.encoders import EXTRAS, POOLERS
 from wizard.models.facts import Facts
-from wizard.models.layers import LAYERS, norm
+from wizard.models.layers import LAYERS, alike, norm
 from wizard.models.metadata import ModelMetadata, short
 from wizard.models.modules import Block, Module, ModuleTree, Tensor, Vocabulary, tree_parameters
-from wizard.models.stored import stored_tree
 from wizard.models.towers import TOWERS
 
 _trees: WeakKeyDictionary[ModelMetadata, ModuleTree] = WeakKeyDictionary()
@@ -78,6 +76,8 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
     known = traits_of(_architecture(metadata), *_decoder(metadata)) is not None
     checkpoint = metadata.checkpoint
     if not known and checkpoint is not None and checkpoint.exact:
+        from wizard.models.stored import stored_tree
+
         return stored_tree(metadata, checkpoint)
     traits = traits_for(metadata)
     facts = Facts(metadata.text, traits.defaults)
@@ -117,10 +117,13 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
             last.append(head)
     if traits.normalizer:
         every.append(Tensor(f"{traits.prefix}.normalizer", 1, buffer=True))
-    for extra in traits.extras:
-        every += EXTRAS[extra](facts, traits)
-    if traits.pooler:
-        every += POOLERS[traits.pooler](facts, Facts(metadata.config))
+    if traits.extras or traits.pooler:
+        from wizard.models.encoders import EXTRAS, POOLERS
+
+        for extra in traits.extras:
+            every += EXTRAS[extra](facts, traits)
+        if traits.pooler:
+            every += POOLERS[traits.pooler](facts, Facts(metadata.config))
     if traits.ends_everywhere:
         every += first + last
         first, last, tied = [], [], ()
@@ -177,6 +180,8 @@ def _blocks(facts: Facts, traits: Traits) -> tuple[Block, ...]:
     """Layers, equal ones together, in the order in which each kind first appears."""
     build = LAYERS[traits.layer]
     prefix = f"{traits.prefix}.{traits.layers}.{{}}" if traits.prefix else f"{traits.layers}.{{}}"
+    if alike(facts, traits):
+        return (Block(prefix, tuple(range(facts.layers)), tuple(build(facts, traits, 0))),)
     kinds: dict[tuple[Module, ...], list[int]] = {}
     for index in range(facts.layers):
         kinds.setdefault(tuple(build(facts, traits, index)), []).append(index)

@@ -8,6 +8,7 @@ from typing import Any
 from wizard.dataclass import dataclass
 from wizard.planning.gates import refusal
 from wizard.planning.kv_cache import kv_report
+from wizard.planning.launch import Launch
 from wizard.planning.layouts import Layout
 from wizard.planning.non_torch import context_bytes, outside_budget_bytes, unseen_tenants_bytes
 from wizard.planning.situation import Situation
@@ -213,6 +214,11 @@ def base_config(of: Situation, layout: Layout) -> VLLMConfig:
     workload = of.workload(layout)
     concurrency = -(-workload.concurrency // layout.data_parallel_size)
     seqs, why_seqs = _recommend_max_num_seqs(concurrency, workload.batching_mode)
+    if layout.copies > 1:
+        whole = of.request.workload.concurrency
+        why_seqs = f"For each of {layout.copies} engines, which share {whole:,}: {why_seqs}".replace(
+            ", as you asked", ""
+        )
     if policy.max_num_seqs is not None:
         seqs, why_seqs = policy.max_num_seqs, f"You chose {policy.max_num_seqs:,}."
     tokens, why_tokens = _recommend_max_batched_tokens(
@@ -254,12 +260,13 @@ def base_config(of: Situation, layout: Layout) -> VLLMConfig:
         "extra_args": of.extra_args,
     }
     config = VLLMConfig(**{**values, **of.fields})
-    share, why_share = utilization(of, config)
+    launch = of.launch(config)
+    share, why_share = _utilization(of, launch, None)
     explanations = {
         "gpu_memory_utilization": why_share,
         "max_num_seqs": why_seqs,
         "max_num_batched_tokens": why_tokens,
-        "dtype": f"{of.launch(config).dtype}, by vLLM's rule for this checkpoint and GPU."
+        "dtype": f"{launch.dtype}, by vLLM's rule for this checkpoint and GPU."
         if model.dtype.value == "auto"
         else f"You chose {model.dtype.value}.",
     }
@@ -271,7 +278,10 @@ def base_config(of: Situation, layout: Layout) -> VLLMConfig:
 
 def utilization(of: Situation, config: VLLMConfig, base: float | None = None) -> tuple[float, str]:
     """The share of the card for `config`, at most `base` (None: the version's default) unless chosen."""
-    launch = of.launch(config)
+    return _utilization(of, of.launch(config), base)
+
+
+def _utilization(of: Situation, launch: Launch, base: float | None) -> tuple[float, str]:
     policy = of.request.policy
     return _recommend_gpu_memory_utilization(
         of.gpu,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from wizard.hardware.topology import best_subset
 from wizard.schemas.inputs import HardwareInput, Interconnect, PlanRequest
-from wizard.schemas.outputs import GPUInfo, VLLMConfig
+from wizard.schemas.outputs import GIB, GPUInfo, VLLMConfig
 
 Changes = tuple[tuple[str, Any], ...]
 
@@ -46,6 +47,9 @@ def changed_gpus(
     chosen = list(gpus)
     if name := values.get("hardware.gpu"):
         chosen = [machine for machine in machines if machine.name == name][:1] or chosen
+    used = values.get("hardware.used_gib")
+    if used is not None:
+        chosen = [replace(gpu, memory_used_bytes=int(used * GIB), processes=()) for gpu in chosen]
     count = values.get("hardware.gpus") or len(chosen)
     if count < len(chosen):
         return [chosen[position] for position in best_subset(chosen, count)]

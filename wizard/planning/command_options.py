@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from wizard.planning.changes import Changes
-from wizard.planning.launch import Launch, has_fp8, rounds_online
+from wizard.planning.launch import Launch, has_fp8, rounds_weights
 from wizard.planning.non_torch import unseen_tenants_bytes
 from wizard.planning.options import (
     COST_CONTEXT,
@@ -13,6 +13,7 @@ from wizard.planning.options import (
     COST_SETTING,
     COST_SPEED,
     Option,
+    freed_options,
     refusal_options,
 )
 from wizard.planning.values import LEAST_UTILIZATION
@@ -28,6 +29,7 @@ def command_options(
     hardware: HardwareInput,
 ) -> Iterator[Option]:
     """Changes to the flags of a typed command."""
+    yield from freed_options(gpus)
     yield from refusal_options(launch, as_flags=True)
     yield from _command_settings(report, launch.gpu)
     yield from _command_context(report, launch.metadata.context(launch.rules.number).length)
@@ -37,7 +39,7 @@ def command_options(
     if capable and not (config.kv_cache_dtype or "").startswith("fp8"):
         changes: Changes = (("model.kv_cache_dtype", "fp8"),)
         yield Option("--kv-cache-dtype fp8", changes, COST_QUALITY, "cache")
-    rounds = rounds_online(launch.gpu, launch.rules.number)
+    rounds = rounds_weights(launch.gpu, launch.rules.number)
     if rounds and config.quantization is None and launch.metadata.quantization_config is None:
         changes = (("model.quantization", "fp8"),)
         yield Option("--quantization fp8", changes, COST_QUALITY + 0.5, "weights")

@@ -40,6 +40,8 @@ def elsewhere(of: Situation, best: Choice, machines: Sequence[GPUInfo]) -> Itera
         values = dict(option.changes)
         card, count = cards[values["hardware.gpu"]], values["hardware.gpus"]
         nodes = values.get("hardware.nodes", 1)
+        if starts and nodes > of.request.hardware.nodes:
+            continue
         price = hourly_usd(card, count, nodes)
         if not starts:
             kind, why, most = "machine", "Another machine", SHOWN_WHERE_NOTHING_STARTS

@@ -11,11 +11,12 @@ from wizard.errors import ConfigError, WizardError
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import Changes, applied_to_config, changed_gpus, changed_request
 from wizard.planning.command_options import command_options, finishing_options
-from wizard.planning.launch import Launch, resolve, rounds_online
+from wizard.planning.launch import Launch, resolve, rounds_weights
 from wizard.planning.memory import decisive_gpu, evaluate
 from wizard.planning.options import (
     COST_CONTEXT,
     COST_GPUS,
+    COST_OTHERS,
     Option,
     more_of_the_same,
     other_machines,
@@ -107,7 +108,7 @@ def plan_fixes(
         return _stored_bytes(metadata, of.gpu, request.model.dtype.value, of.version)
 
     def least_bytes(gpu: GPUInfo) -> float:
-        capable = rounds_online(gpu, of.rules.number)
+        capable = rounds_weights(gpu, of.rules.number)
         plain = of.metadata.quantization_config is None and request.model.quantization is None
         return weighs(of.metadata) / (2 if capable and plain and request.policy.allow_quantized else 1)
 
@@ -117,7 +118,7 @@ def plan_fixes(
         *sibling_options(siblings, request.policy, weighs),
     ]
     hardware = request.hardware
-    if of.whole_length > of.longest:
+    if of.whole_length > of.longest and before.report.verdict != "wont_start":
         return search.run(here, (), ())  # no machine serves more than the model's own length
     return search.run(
         here,
@@ -257,7 +258,10 @@ class _Search:
 
     @property
     def fitting(self) -> int:
-        return sum(fix.verdict_after == "fits" for _, fix in self.found.values())
+        """Those that work whether or not others give their memory back."""
+        return sum(
+            fix.verdict_after == "fits" for option, fix in self.found.values() if option.cost > COST_OTHERS
+        )
 
     def run(
         self, here: Sequence[Option], same_cards: Iterable[Option], elsewhere: Iterable[Option]
@@ -267,7 +271,11 @@ class _Search:
         for option in sorted(here, key=lambda each: each.cost):
             self._consider(option)
         self._consider_pairs(lambda pair: pair.cost < COST_GPUS or not self.fitting)
-        settled = [option.cost for option, fix in self.found.values() if fix.verdict_after == "fits"]
+        settled = [
+            option.cost
+            for option, fix in self.found.values()
+            if fix.verdict_after == "fits" and option.cost > COST_OTHERS
+        ]
         if not settled or (min(settled) >= COST_CONTEXT and len(settled) < ENOUGH):
             for option in same_cards:
                 self._consider(option)

@@ -70,11 +70,10 @@ def _known_model(launch: Launch) -> Refusal | None:
             "unsupported",
             errors.architecture_plugin(architecture=architecture, url=known.plugins[architecture]),
         )
-    supported = known.architectures | known.transformers
     if (
         not custom
         and launch.rules.known
-        and not supported.intersection([architecture, *_architectures(metadata.config)])
+        and not any(map(known.has, (architecture, *_architectures(metadata.config))))
     ):
         return Refusal("unsupported", errors.architecture_unknown([architecture]))
     return None

@@ -98,8 +98,20 @@ LARGEST_CACHE = 512
 """Launches remembered per model; a search tries a few dozen."""
 
 
+_latest: tuple[Launch, KVLayout] | None = None
+"""Every term of one evaluation asks about the same launch."""
+
+
 def kv_layout(launch: Launch) -> KVLayout:
     """The cache of one rank of the worst pipeline stage. Raises ConfigError for a config that can't be read."""
+    global _latest
+    latest = _latest
+    if latest is None or latest[0] is not launch:
+        _latest = latest = launch, _layout(launch)
+    return latest[1]
+
+
+def _layout(launch: Launch) -> KVLayout:
     known = _pools.setdefault(launch.metadata, {})
     config = launch.config
     key: Hashable = (
@@ -199,15 +211,11 @@ def kv_report(launch: Launch, available_bytes: int) -> KVCacheReport:
         length = estimated
     blocks = max(0, available_bytes) // layout.bytes_per_block
     concurrency = blocks / layout.pages_per_request(length)
-    if launch.rules.tokens_from_concurrency:
-        tokens = int(concurrency * length)
-    else:
-        tokens = blocks // len(layout.groups) * layout.scheduler_block_size
     return KVCacheReport(
         block_size=layout.block_size,
         bytes_per_block=layout.bytes_per_block,
         num_gpu_blocks=blocks,
-        tokens=tokens,
+        tokens=_tokens(launch, layout, blocks, concurrency * length),
         max_concurrency=concurrency,
         bytes_per_token=layout.bytes_per_token,
         estimated_max_model_len=estimated,
@@ -216,6 +224,23 @@ def kv_report(launch: Launch, available_bytes: int) -> KVCacheReport:
         groups=len(layout.groups),
         kind="hybrid" if len(layout.groups) > 1 else layout.groups[0].first.family,
     )
+
+
+def kv_tokens(launch: Launch, available_bytes: int) -> int:
+    """The tokens of that report alone, without the search for the longest request."""
+    layout = kv_layout(launch)
+    if not layout.bytes_per_block:
+        return 0
+    if _fits_itself(launch) or launch.config.num_gpu_blocks_override is not None:
+        return kv_report(launch, available_bytes).tokens
+    blocks, length = max(0, available_bytes) // layout.bytes_per_block, launch.max_model_len
+    return _tokens(launch, layout, blocks, blocks / layout.pages_per_request(length) * length)
+
+
+def _tokens(launch: Launch, layout: KVLayout, blocks: int, of_whole_requests: float) -> int:
+    if launch.rules.tokens_from_concurrency:
+        return int(of_whole_requests)
+    return blocks // len(layout.groups) * layout.scheduler_block_size
 
 
 def _fits_itself(launch: Launch) -> bool:
@@ -231,7 +256,9 @@ def longest(layout: KVLayout, usable_bytes: int, limit: int) -> int:
     blocks = usable_bytes // layout.bytes_per_block
     if blocks < layout.most_pages_per_request(1):
         return 0
-    low, high = 1, limit
+    if limit > 1 and layout.most_pages_per_request(limit) <= blocks:
+        return limit
+    low, high = 1, limit - 1
     while low < high:
         middle = (low + high + 1) // 2
         if layout.most_pages_per_request(middle) <= blocks:

@@ -7,7 +7,8 @@ Sources: vLLM 0.33 `model_executor/layers/attention/*.py` (`get_kv_cache_spec`),
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Set
+from collections.abc import Hashable, Iterator, Set
+from operator import attrgetter
 
 from wizard.dataclass import dataclass, replace
 from wizard.models.cache_layers import CacheLayer, CacheModel
@@ -65,6 +66,10 @@ class CachePlan:
     """As vLLM resolves it: auto, fp8, fp8_ds_mla ..."""
 
 
+_SHAPE = attrgetter(*(name for name in CacheLayer.__slots__ if name != "index"))
+"""All that a layer's pages depend on, but for TurboQuant's exceptions at both ends of the stack."""
+
+
 def cache_plan(launch: Launch, model: CacheModel) -> CachePlan:
     """Every page of one rank, in the order in which vLLM registers its layers."""
     choice = attention_choice(launch, model)
@@ -87,13 +92,15 @@ def cache_plan(launch: Launch, model: CacheModel) -> CachePlan:
         block, padded = aligned_blocks(setting)
         setting = replace(setting, block_size=block)
     drafts = draft_layers(launch.metadata, model, launch.speculative_method, launch.config.speculative_config)
-    layers = tuple(
-        PagedLayer(layer.index, page)
-        for layer in (*model.layers, *drafts)
-        for page in _pages(setting, layer, padded)
-    )
+    known: dict[Hashable, tuple[Page, ...]] = {}
+    layers: list[PagedLayer] = []
+    for layer in (*model.layers, *drafts):
+        alike = (_SHAPE(layer), _layer_dtype(setting, layer))
+        if alike not in known:
+            known[alike] = tuple(_pages(setting, layer, padded))
+        layers += [PagedLayer(layer.index, page) for page in known[alike]]
     return CachePlan(
-        layers=layers,
+        layers=tuple(layers),
         block_size=setting.block_size,
         packed="compressed" in kinds,
         backend="FLASHMLA_SPARSE_DSV4"

@@ -14,8 +14,8 @@ from wizard.dataclass import dataclass
 from wizard.models.cache_layers import is_encoder
 from wizard.models.metadata import ModelMetadata
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
+from wizard.vllm import limits
 from wizard.vllm.defaults import batch_defaults, keeps_states, uses_v2_runner
-from wizard.vllm.limits import rounds_weights
 from wizard.vllm.versions import NEWEST_KNOWN, VersionRules, rules
 
 
@@ -93,7 +93,7 @@ def is_pooling(architecture: str) -> bool:
 
 
 FP8_CAPABILITY = (8, 9)
-"""Ada and later compute in 8-bit floats, and keep a cache in them; for weights see `rounds_online`."""
+"""Ada and later compute in 8-bit floats, and keep a cache in them; for weights see `rounds_weights`."""
 
 AMD_WITH_FP8 = ((9, 4), (9, 5))
 AMD_MAJOR_WITH_FP8 = 12
@@ -108,11 +108,11 @@ def has_fp8(gpu: GPUInfo) -> bool:
     return capability >= FP8_CAPABILITY
 
 
-def rounds_online(gpu: GPUInfo, number: tuple[int, ...]) -> bool:
-    """Whether vLLM of that version rounds weights to 8 bits while loading on this GPU; an unknown one can."""
-    if gpu.vendor == "amd":  # Marlin, which stands in for fp8 on NVIDIA's older cards, is CUDA's alone
+def rounds_weights(gpu: GPUInfo, number: tuple[int, ...]) -> bool:
+    """Whether vLLM rounds weights to fp8 while loading on this GPU; AMD has no kernels that widen them again."""
+    if gpu.vendor == "amd":
         return has_fp8(gpu)
-    return rounds_weights(gpu.compute_capability or DEFAULT_CAPABILITY, number)
+    return limits.rounds_weights(gpu.compute_capability or DEFAULT_CAPABILITY, number)
 
 
 def resolve_dtype(requested: str, metadata: ModelMetadata, capability: tuple[int, int]) -> str:

@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from wizard.dataclass import dataclass, replace
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.gates import Refusal, refusal
-from wizard.planning.kv_cache import concurrency_for, kv_layout, kv_report
+from wizard.planning.kv_cache import concurrency_for, kv_layout, kv_report, kv_tokens
 from wizard.planning.launch import Launch, resolve
 from wizard.planning.non_torch import load_transient_bytes, unseen_tenants_bytes
-from wizard.planning.seed import (
-    compute_feasibility,
-    compute_kv_cache_memory,
-    compute_overhead,
-    compute_weights_memory,
-)
 from wizard.planning.terms import Terms, terms
 from wizard.planning.verdicts import EMPTY_KV, RISKS, Failure
 from wizard.schemas.inputs import PolicyInput, WorkloadInput
@@ -36,6 +31,14 @@ from wizard.schemas.outputs import (
 from wizard.vllm import errors
 from wizard.vllm.versions import NEWEST_KNOWN
 
+if TYPE_CHECKING:
+    from wizard.planning.seed import (
+        compute_feasibility,
+        compute_kv_cache_memory,
+        compute_overhead,
+        compute_weights_memory,
+    )
+
 __all__ = [
     "compute_feasibility",
     "compute_kv_cache_memory",
@@ -45,6 +48,15 @@ __all__ = [
     "evaluate",
     "refused_report",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The seed's functions, which stand on this module; nothing here needs them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from wizard.planning import seed
+
+    return getattr(seed, name)
 
 
 def evaluate(
@@ -94,8 +106,8 @@ def evaluate(
         per_gpu=_breakdown(launch, parts),
         kv_cache=replace(
             kv,
-            tokens_low=kv_report(launch, max(0, parts.kv_low_bytes)).tokens,
-            tokens_high=kv_report(launch, max(0, parts.kv_high_bytes)).tokens,
+            tokens_low=kv_tokens(launch, max(0, parts.kv_low_bytes)),
+            tokens_high=kv_tokens(launch, max(0, parts.kv_high_bytes)),
         ),
         max_model_len=launch.max_model_len,
         max_num_seqs=launch.max_num_seqs,

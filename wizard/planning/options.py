@@ -12,7 +12,8 @@ from wizard.planning.launch import Launch
 from wizard.planning.prices import cheapness
 from wizard.planning.typed import REQUEST_PATHS
 from wizard.schemas.inputs import HardwareInput, PolicyInput
-from wizard.schemas.outputs import GPUInfo, VLLMConfig
+from wizard.schemas.outputs import GIB, GPUInfo, VLLMConfig
+from wizard.text import printable
 
 COUNTS = (1, 2, 4, 8)
 """GPUs that one machine is sold with."""
@@ -28,6 +29,12 @@ COUNTS = (1, 2, 4, 8)
     COST_MACHINE,
 ) = range(8)
 """What a change costs the user, in one order."""
+
+COST_OTHERS = -1.0
+"""Memory that others hold is not the plan's fault: getting it back costs the plan nothing."""
+
+CROWDED_BYTES = 1 << 30
+"""Memory in use beyond a driver's own, from which ending what holds it is worth a fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,21 @@ class Option:
     @property
     def settings(self) -> frozenset[str]:
         return frozenset(path for path, _ in self.changes)
+
+
+def freed_options(gpus: Sequence[GPUInfo]) -> Iterator[Option]:
+    """The memory that other programs hold, given back."""
+    fullest = max(gpus, key=lambda gpu: gpu.memory_used_bytes)
+    if fullest.memory_used_bytes < CROWDED_BYTES:
+        return
+    holders = sorted(fullest.processes, key=lambda each: -(each.used_bytes or 0))
+    who = "other programs"
+    if holders:
+        who = f"{printable(holders[0].name, 40)} (PID {holders[0].pid})"
+        if len(holders) > 1:
+            who += f" and {len(holders) - 1} more"
+    title = f"free the {fullest.memory_used_bytes / GIB:.1f} GiB that {who} hold{'' if len(holders) != 1 else 's'}"
+    yield Option(title, (("hardware.used_gib", 0.0),), COST_OTHERS, "others")
 
 
 def refusal_options(launch: Launch, *, as_flags: bool = False) -> Iterator[Option]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.launch import Launch, resolve
 from wizard.planning.perf_data import Neighbours, band, constants, load, neighbours
 from wizard.planning.perf_facts import model_facts
 from wizard.planning.perf_machine import Machine, machine_of
+from wizard.planning.prices import hourly_usd, price_words
 from wizard.planning.roofline import Engine, EngineSettings, Sharding
 from wizard.planning.serving import Requests, Served, closed_loop
 from wizard.schemas.inputs import Interconnect, WorkloadInput
@@ -25,6 +27,15 @@ CACHE_BITS = {"float32": 32, "nvfp4": 4.5}
 
 ACCEPTANCE = 0.7
 """Chance that a speculative token is accepted: what multi-token heads reach on chat; n-grams vary widely."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rented:
+    """The machines that a price is for."""
+
+    gpus: int
+    """Of each."""
+    nodes: int
 
 
 def estimate_performance(
@@ -39,13 +50,15 @@ def estimate_performance(
     interconnect: Interconnect = Interconnect.UNKNOWN,
     nodes: int = 1,
     replicas: int = 1,
+    cost: bool = False,
 ) -> PerfEstimate:
     """Expected speed of `workload` on the whole deployment (seed name). Pure.
 
     `gpus` are those of one node. `kv_tokens` and `max_concurrency` (requests of the workload at their full
     length) are of one engine, as a FeasibilityReport has them; without them the cache is taken as large enough.
     Past capacity the figures are those of capacity, the wait in the queue counts in the time to first token,
-    and `saturated` says so. Raises ConfigError for a model that can't be described.
+    and `saturated` says so. `cost` adds dollars and watts per token, where price and power are known.
+    Raises ConfigError for a model that can't be described.
     """
     gpu = min(gpus, key=lambda item: item.bandwidth_gb_s or 0.0)
     nvlink = (
@@ -87,6 +100,7 @@ def estimate_performance(
         min(engines, workload.concurrency),
         replicas,
         load(served.running, workload.concurrency / engines),
+        Rented(len(gpus), nodes) if cost else None,
     )
 
 
@@ -135,6 +149,7 @@ def _ranged(
     engines: int,
     replicas: int,
     heavy: float,
+    rented: Rented | None,
 ) -> PerfEstimate:
     widening = known.widening if machine.known else known.widening * 2
     gpu = launch.gpu.catalogue_name or launch.gpu.name
@@ -154,7 +169,13 @@ def _ranged(
     prompts = output / workload.gen_tokens
     rate = around("output_tok_s", output)
     gpus = launch.config.world_size * replicas
-    price, watts = launch.gpu.usd_per_hour, launch.gpu.tdp_w
+    price = watts = None
+    notes = _assumptions(served, launch, workload, machine)
+    if rented is not None:
+        each = min(rented.gpus, gpus)
+        machines = min(rented.nodes, -(-gpus // each))
+        price, watts = hourly_usd(launch.gpu, each, machines), launch.gpu.tdp_w
+        notes = (*notes, f"Cost: {price_words(launch.gpu, each, machines)}, all GPUs at full power.")
     return PerfEstimate(
         ttft_ms=around("ttft_ms", served.ttft_s * 1e3),
         tpot_ms=around("tpot_ms", served.tpot_s * 1e3),
@@ -162,9 +183,9 @@ def _ranged(
         prefill_tokens_per_s=around("output_tok_s", prompts * workload.prompt_tokens),
         requests_per_s=around("output_tok_s", prompts),
         basis=known.basis,
-        assumptions=_assumptions(served, launch, workload, machine),
+        assumptions=notes,
         saturated=served.saturated,
-        usd_per_million_output_tokens=_per_million(price * gpus, rate) if price is not None else None,
+        usd_per_million_output_tokens=_per_million(price, rate) if price is not None else None,
         output_tokens_per_s_per_watt=_per_watt(rate, watts * gpus) if watts else None,
     )
 
@@ -186,8 +207,8 @@ def _assumptions(
     if served.saturated:
         waiting = workload.concurrency - served.running * launch.dp * launch.pp
         notes.append(
-            f"Saturated: about {max(1, round(waiting)):,} of {workload.concurrency:,} requests wait in the queue, "
-            "which the time to first token includes."
+            f"Saturated: about {max(1, round(waiting)):,} of {workload.concurrency:,} requests wait in the queue; "
+            "the rest is served at capacity."
         )
     if launch.num_speculative_tokens:
         notes.append(f"{ACCEPTANCE:.0%} of speculative tokens are accepted.")

@@ -14,10 +14,11 @@ from wizard.models.metadata import ModelMetadata, declared_dtype, short
 from wizard.models.tree import parameter_count
 from wizard.planning.changes import Changes
 from wizard.planning.doubts import doubted, weight_warnings, with_doubts
-from wizard.planning.fixes import Outcome, command_fixes, plan_fixes
+from wizard.planning.fixes import command_fixes
 from wizard.planning.gates import Refusal, refusal
 from wizard.planning.launch import Launch, quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
+from wizard.planning.own_defaults import own_defaults
 from wizard.planning.perf import estimate_performance
 from wizard.planning.recommend import Choice, choose
 from wizard.planning.search import alternatives, nothing
@@ -103,6 +104,7 @@ def _planned(
     except ConfigError as error:
         return _unserved(request, metadata, gpus, chosen, error), None
     launch = of.launch(choice.config)
+    own = own_defaults(choice.config, metadata, gpus, of.request, version=chosen)
     result = Plan(
         vllm_version=chosen,
         model=_summary(launch),
@@ -111,11 +113,13 @@ def _planned(
         config=choice.config,
         feasibility=doubted(choice.report, launch),
         performance=choice.performance,
+        left_to_vllm=own,
         replicas=choice.layout.replicas,
         warnings=(
             *_warnings(metadata, gpus, chosen),
             *weight_warnings(choice.report, launch),
             *_taken_of_mixed(gpus, choice.config, choice.layout.replicas),
+            *_length_warnings(of, choice.report),
             *_slo_warnings(of.request, choice.performance),
         ),
         resolved=resolved(launch, choice.report),
@@ -129,14 +133,20 @@ def _with_others(
     """`result` with what could be done instead."""
     if chosen is None:
         return result
+
     of, choice = chosen
-    before = Outcome(choice.config, choice.report, choice.layout.replicas)
     others = (surroundings.siblings, surroundings.machines)
     between = surroundings.between
+    fixes: tuple[Fix, ...] = ()
+    if choice.report.verdict != "fits":
+        from wizard.planning.fixes import Outcome, plan_fixes
+
+        before = Outcome(choice.config, choice.report, choice.layout.replicas)
+        fixes = plan_fixes(request, of, before, *others, between=between)
     return with_doubts(
         replace(
             result,
-            fixes=plan_fixes(request, of, before, *others, between=between),
+            fixes=fixes,
             alternatives=alternatives(request, of, choice, *others, between=between),
         ),
         of.launch(choice.config),
@@ -180,6 +190,7 @@ def check(
         warnings=(*_warnings(metadata, gpus, chosen), *weight_warnings(feasibility, launch)),
         resolved=resolved(launch, feasibility),
     )
+
     fixes = command_fixes(
         config,
         feasibility,
@@ -270,6 +281,7 @@ def summarise(metadata: ModelMetadata) -> ModelSummary:
         max_position_embeddings=metadata.max_position_embeddings,
         quantization=quantization_method(metadata.quantization_config),
         dtype=metadata.dtype,
+        gated=metadata.gated,
         weights_exact=metadata.checkpoint is not None and metadata.checkpoint.exact,
         notes=tuple(_notes(metadata)),
         hub_requests=metadata.hub_requests,
@@ -338,6 +350,7 @@ def _performance(
         version=version,
         interconnect=Interconnect.NVLINK if nvlink_present(request, gpus) else Interconnect.PCIE,
         nodes=request.hardware.nodes,
+        cost=request.hardware.price_per_hour is not None,
     )
 
 
@@ -411,6 +424,16 @@ def _taken_of_mixed(gpus: Sequence[GPUInfo], config: VLLMConfig, replicas: int) 
 def _tells_gated(warning: str) -> bool:
     """Whether the hub has said so already, with the page to go to."""
     return "is gated" in warning
+
+
+def _length_warnings(of: Situation, report: FeasibilityReport) -> tuple[str, ...]:
+    """Requests that no machine serves, where the verdict is about memory and doesn't say so."""
+    if report.verdict != "wont_start" or of.whole_length <= of.longest:
+        return ()
+    return (
+        f"Requests of {of.whole_length:,} tokens are longer than the model's {of.longest:,}: vLLM refuses each, "
+        "whatever the machine; shorten the prompt or the output.",
+    )
 
 
 def _slo_warnings(request: PlanRequest, speed: PerfEstimate | None) -> tuple[str, ...]:

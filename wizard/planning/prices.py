@@ -28,5 +28,8 @@ def price_words(gpu: GPUInfo, count: int, nodes: int = 1) -> str:
     price = hourly_usd(gpu, count, nodes)
     if price is None:
         return "price not known"
-    dated = f" (list price of {gpu.priced_on})" if gpu.priced_on else ""
+    sizes = [(usd, gpus) for gpus, usd in gpu.offers if gpus >= count]
+    sold = min(sizes)[1] if sizes else count
+    whole = f", sold by the {sold}" if sold > count else ""
+    dated = f" (list price of {gpu.priced_on}{whole})" if gpu.priced_on else ""
     return f"${price:,.2f} an hour{dated}"

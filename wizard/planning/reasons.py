@@ -8,6 +8,7 @@ from wizard.planning.layouts import Layout, divides_heads
 from wizard.planning.ranking import Ranked
 from wizard.planning.situation import Situation
 from wizard.planning.values import _recommend_tensor_parallel
+from wizard.planning.what_changes import told
 from wizard.schemas.inputs import BatchingMode
 from wizard.schemas.outputs import VLLMConfig
 
@@ -37,7 +38,8 @@ def explained(of: Situation, best: Ranked, others: Sequence[Ranked]) -> VLLMConf
             if layout.data_parallel_size > 1
             else "Experts stay whole on a GPU: a slice of each on every GPU would be too thin."
         )
-    return config.model_copy(update={"explanations": {**why, **config.explanations}})
+    whole = told(of, best.attempt, {**why, **config.explanations})
+    return config.model_copy(update={"explanations": whole})
 
 
 def _why_layout(of: Situation, best: Ranked, others: Sequence[Ranked]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from wizard.errors import WizardError
 from wizard.planning.changes import Changes
-from wizard.planning.launch import has_fp8, rounds_online
+from wizard.planning.launch import has_fp8, rounds_weights
 from wizard.planning.options import (
     COST_CONCURRENCY,
     COST_CONTEXT,
@@ -14,6 +14,7 @@ from wizard.planning.options import (
     COST_SETTING,
     COST_SPEED,
     Option,
+    freed_options,
     refusal_options,
 )
 from wizard.planning.situation import Situation
@@ -30,6 +31,7 @@ def request_options(
 
     `engines`: caches that requests are spread over. What no answer forbids is left out: planning has tried it.
     """
+    yield from freed_options(of.gpus)
     yield from (each for each in refusal_options(of.launch(config)) if not each.settings & RELEASED)
     yield from _released(of)
     yield from _typed_flags(of)
@@ -179,7 +181,7 @@ def _precision(of: Situation, config: VLLMConfig) -> Iterator[Option]:
         if not policy.allow_fp8_kv:
             changes += (("policy.allow_fp8_kv", True),)
         yield Option("8-bit KV cache", changes, COST_QUALITY, "cache")
-    rounds = rounds_online(of.gpu, of.rules.number)
+    rounds = rounds_weights(of.gpu, of.rules.number)
     if rounds and config.quantization is None and of.metadata.quantization_config is None:
         changes = (("model.quantization", "fp8"),)
         if not policy.allow_quantized:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wizard.dataclass import dataclass, field
-from wizard.planning.attempts import RAISED_UTILIZATION, Attempt, attempt, base_config, utilization
+from wizard.planning.attempts import CHEAP, RAISED_UTILIZATION, Attempt, attempt, base_config, utilization
 from wizard.planning.kv_cache import kv_layout
-from wizard.planning.launch import has_fp8, quantization_method
+from wizard.planning.launch import has_fp8, quantization_method, rounds_weights
 from wizard.planning.layouts import Layout
 from wizard.planning.situation import Situation
 from wizard.planning.values import (
@@ -40,9 +40,9 @@ def first_attempt(of: Situation, layout: Layout) -> Attempt:
 def with_concessions(of: Situation, first: Attempt) -> Attempt:
     """The least that must be given up, in the order of what it costs: cache precision, graphs, weights.
 
-    Graphs and the precision of weights are given up only for a start, or for the length asked for; users
-    who wait in a queue are a lesser evil, and the fixes offer the rest. Room for fewer users is made only
-    where nothing starts otherwise: each row of the sampler costs memory.
+    Graphs are given up only for a start, or for the length asked for, and the precision of weights also where that
+    lets many more of the users in: a few who wait in a queue are a lesser evil, and the fixes offer the rest.
+    Room for fewer users is made only where nothing starts otherwise: each row of the sampler costs memory.
     """
     if first.fits or first.refused:
         return first
@@ -57,6 +57,10 @@ def with_concessions(of: Situation, first: Attempt) -> Attempt:
         best = _least(of, best, base, [(cache,), (cache, free)])
         if not best.reaches:
             best = _least(of, best, base, [(graphs,), (graphs, free), (graphs, cache, free)])
+    if best.reaches and not best.fits and not best.given_up - CHEAP:
+        lighter = _least(of, best, base, [(weights,), (weights, free), (weights, cache, free)])
+        if lighter.held >= MANY_MORE * best.held:
+            best = lighter
     if not best.reaches:
         orders: list[Steps] = [(weights,), (weights, free), (weights, cache, free)]
         best = _least(of, best, base, [*orders, (weights, graphs, cache, free, *slots[-1:])])
@@ -112,6 +116,9 @@ class Step:
 NO_STEP = Step()
 
 Steps = tuple[Step, ...]
+
+MANY_MORE = 1.5
+"""Times the requests at once for which weights are rounded although the plan starts without."""
 
 
 def _together(steps: list[Step]) -> Step:
@@ -223,7 +230,7 @@ def _weights_step(of: Situation, *, for_speed: bool = False) -> Step:
         model.quantization,
         False,
         checkpoint_method=quantization_method(of.metadata.quantization_config),
-        capability=of.gpu.compute_capability if has_fp8(of.gpu) else None,
+        capability=of.gpu.compute_capability if rounds_weights(of.gpu, of.rules.number) else None,
         allowed=policy.allow_quantized,
         rules=of.rules,
     )

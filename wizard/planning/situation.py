@@ -132,6 +132,7 @@ class Situation:
             interconnect=self.interconnect,
             nodes=self.request.hardware.nodes,
             replicas=layout.replicas,
+            cost=self.request.policy.cost or self.request.hardware.price_per_hour is not None,
         )
 
 

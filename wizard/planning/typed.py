@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wizard.dataclass import dataclass
 from wizard.schemas.inputs import PlanRequest
-from wizard.vllm.serve_args import ServeCommand, parse_serve_command
+
+if TYPE_CHECKING:
+    from wizard.vllm.serve_args import ServeCommand
 
 REQUEST_PATHS: Mapping[str, str] = MappingProxyType(
     {
@@ -70,4 +72,6 @@ def settled(request: PlanRequest, version: str) -> Settled:
 
 @lru_cache(maxsize=16)
 def _parsed(extra: tuple[str, ...], version: str) -> ServeCommand:
+    from wizard.vllm.serve_args import parse_serve_command
+
     return parse_serve_command(["model", *extra], version=version)

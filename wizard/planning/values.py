@@ -248,7 +248,7 @@ def _recommend_max_batched_tokens(
     rounded = 1 << (max(1, tokens) - 1).bit_length()
     value = max(MINIMUM_BATCHED_TOKENS, min(rounded, cap), max_num_seqs)
     if value == cap:
-        return value, f"Capped for a {gib:.0f} GiB GPU: each token of a step costs activation memory."
+        return value, f"As many as pay on a {gib:.0f} GiB GPU: each token of a step costs activation memory."
     if value == MINIMUM_BATCHED_TOKENS:
         return value, "The least that keeps prefill busy; the workload needs no more."
     return value, f"Covers the {tokens:,} tokens that this workload can have in flight."

@@ -14,7 +14,7 @@ from wizard.models.drafts import predicts_tokens
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.changes import Changes
 from wizard.planning.elsewhere import elsewhere
-from wizard.planning.launch import has_fp8, rounds_online
+from wizard.planning.launch import has_fp8, rounds_weights
 from wizard.planning.layouts import Layout
 from wizard.planning.recommend import Choice
 from wizard.planning.situation import Situation
@@ -160,7 +160,7 @@ def _weights(of: Situation, best: Choice) -> Iterator[Variant]:
     stored = of.metadata.quantization_config is not None
     if (
         policy.allow_quantized
-        and rounds_online(of.gpu, of.rules.number)
+        and rounds_weights(of.gpu, of.rules.number)
         and not stored
         and not model.quantization
         and not best.config.quantization

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from wizard.dataclass import dataclass
 from wizard.models.metadata import ModelMetadata, integer, section
@@ -98,7 +99,14 @@ def _merge(config: Mapping[str, Any], vision: Mapping[str, Any], patches: int) -
 
 def is_multimodal(metadata: ModelMetadata) -> bool:
     """True where the model takes images, video or sound."""
-    return any(isinstance(metadata.config.get(key), Mapping) for key in (*VISION_KEYS, *AUDIO_KEYS))
+    found = _multimodal.get(metadata)
+    if found is None:
+        keys = (*VISION_KEYS, *AUDIO_KEYS)
+        found = _multimodal[metadata] = any(isinstance(metadata.config.get(key), Mapping) for key in keys)
+    return found
+
+
+_multimodal: WeakKeyDictionary[ModelMetadata, bool] = WeakKeyDictionary()
 
 
 def takes_items(launch: Launch) -> bool:

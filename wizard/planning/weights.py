@@ -19,12 +19,9 @@ from wizard.models.modules import (
     ModuleTree,
     Rotary,
 )
-from wizard.models.mtp import draft_blocks
 from wizard.models.schemes import Group, SchemedModel, grouped, schemed_model
-from wizard.models.stored import stored_bytes
 from wizard.models.tree import module_tree
 from wizard.planning.launch import Launch
-from wizard.planning.lora import lora_elements
 from wizard.planning.sharding import Layout, Size, Sizer
 from wizard.planning.vision import is_multimodal, takes_items
 from wizard.schemas.outputs import GIB, MIB
@@ -99,6 +96,18 @@ def rank_weights(launch: Launch) -> RankWeights:
     Raises ConfigError for a config that can't be described; configurations that vLLM refuses are described
     as if it didn't, with its messages in `refusals`.
     """
+    global _latest
+    latest = _latest
+    if latest is None or latest[0] is not launch:
+        _latest = latest = launch, _remembered(launch)
+    return latest[1]
+
+
+_latest: tuple[Launch, RankWeights] | None = None
+"""Every term of one evaluation asks about the same launch."""
+
+
+def _remembered(launch: Launch) -> RankWeights:
     online = launch.quantization if launch.online_quantization else None
     layout = _layout(launch)
     lora = (launch.config.max_loras, launch.config.max_lora_rank) if launch.config.enable_lora else None
@@ -226,6 +235,8 @@ def _compared(model: SchemedModel, checkpoint: Checkpoint, layout: Layout, dtype
             *model.encoder_everywhere,
         )
     )
+    from wizard.models.stored import stored_bytes
+
     stored = stored_bytes(checkpoint, dtype_bytes)
     if abs(stored - described) <= DISAGREEMENT * max(stored, 1):
         return Doubts(model.tree.warnings)
@@ -243,6 +254,8 @@ def _draft_bytes(model: SchemedModel, sizer: Sizer, launch: Launch) -> int:
     """Loaded bytes of the layers that speculative decoding adds."""
     if launch.speculative_method is None:
         return 0
+    from wizard.models.mtp import draft_blocks
+
     drafted = _Sum()
     for group in grouped(draft_blocks(launch.metadata, launch.speculative_method), model.quantization):
         if not isinstance(group.module, Rotary):
@@ -255,6 +268,8 @@ def _lora_bytes(model: SchemedModel, sizer: Sizer, launch: Launch) -> int:
     config = launch.config
     if not config.enable_lora:
         return 0
+    from wizard.planning.lora import lora_elements
+
     elements = sum(
         len(group.indices) * lora_elements(group.module, sizer, config.max_lora_rank, fully_sharded=False)
         for group in model.groups

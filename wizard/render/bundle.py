@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from wizard.dataclass import dataclass, replace
 from wizard.errors import WizardError
 from wizard.render.bundle_readme import readme_file
-from wizard.render.cluster import fits_leader_worker_set, leader_worker_set_file, ray_cluster_file
+from wizard.render.cluster import leader_worker_set_file, ray_cluster_file
 from wizard.render.commands import docker_script, serve_script
 from wizard.render.compose import compose_file
 from wizard.render.deployment import Deployment, deployment
@@ -44,10 +44,6 @@ def _one_node(deployment: Deployment) -> bool:
 
 def _replicated(deployment: Deployment) -> bool:
     return deployment.nodes == 1 and deployment.replicas > 1
-
-
-def _leader_worker_set(deployment: Deployment) -> bool:
-    return native_launch(deployment) and fits_leader_worker_set(deployment)
 
 
 Render = Callable[[Deployment], str | dict[str, str]]
@@ -92,7 +88,7 @@ ARTIFACTS: tuple[Artifact, ...] = (
     Artifact("ray", "ray-node-0.sh", "Ray", "one script for every node, by Ray",
              False, spans_nodes, ray_scripts, ray_names),
     Artifact("lws", "lws.yaml", "LeaderWorkerSet", "several nodes as one group on Kubernetes",
-             False, _leader_worker_set, leader_worker_set_file),
+             False, native_launch, leader_worker_set_file),
     Artifact("kuberay", "kuberay.yaml", "KubeRay", "several nodes as a Ray cluster on Kubernetes",
              False, spans_nodes, ray_cluster_file),
     Artifact("production-stack", "production-stack-values.yaml", "production-stack", "values for vLLM's Helm chart",

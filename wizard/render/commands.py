@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from wizard.render.arguments import ServeArguments, serve_arguments
 from wizard.render.compose import compose_document
 from wizard.render.container import (
     COMPILE_CACHE,
     HUB_CACHE,
-    SECRETS,
+    PASSED,
     Container,
     container_of,
     container_of_config,
+    replica_of,
 )
 from wizard.render.deployment import CONTAINER_MODEL, DEFAULT_PORT, LOOPBACK, Deployment, listening
 from wizard.render.escaping import comment, csv_field, shell_lines, shell_word, shell_words, to_yaml
 from wizard.render.header import header, why_lines
 from wizard.schemas.outputs import VLLMConfig
+from wizard.text import plural
 from wizard.vllm.versions import NEWEST_KNOWN
 
 LOAD_ENVIRONMENT = """\
 here="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 if [ -f "$here/.env" ]; then
-  set -a
-  # shellcheck source=/dev/null
-  . "$here/.env"
-  set +a
+  while IFS= read -r line || [ -n "$line" ]; do
+    line="${line%$'\\r'}"
+    name="${line%%=*}"
+    value="${line#*=}"
+    [[ "$line" == *=* && "$name" =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || continue
+    case "$value" in
+      \\'*\\' | \\"*\\") value="${value:1:${#value}-2}" ;;
+    esac
+    export "$name=$value"
+  done < "$here/.env"
 fi
 """
-"""Tokens and keys come from the environment, or from a .env file that is never written with values."""
+"""Tokens and keys come from the environment, or from a .env file that is never written with values. Its lines are
+taken letter by letter, never run: systemd and Compose read the same file, each by a grammar of its own, and agree on
+values in single quotes."""
 
 
 def render_serve_command(
@@ -86,9 +98,12 @@ def docker_lines(container: Container) -> str:
         source = csv_field(f"source={container.model_directory}")
         mount = f"type=bind,{source},target={CONTAINER_MODEL},readonly"
         lines.append(f"--mount {shell_word(mount)}")
+    for path in container.mounted:
+        source, target = csv_field(f"source={path}"), csv_field(f"target={path}")
+        lines.append(f"--mount {shell_word(f'type=bind,{source},{target},readonly')}")
     lines.append(f'-v "${{HF_HOME:-$HOME/.cache/huggingface}}:{HUB_CACHE}"')
     lines.append(f"-v vllm-cache:{COMPILE_CACHE}")
-    lines += [f"--env {name}" for name in SECRETS]
+    lines += [f"--env {name}" for name in PASSED]
     lines += [f"--env {shell_word(f'{name}={value}')}" for name, value in container.environment]
     lines.append("--entrypoint vllm")
     lines.append(shell_word(container.image))
@@ -158,9 +173,14 @@ def _replica_choice(deployment: Deployment) -> list[str]:
 def docker_script(deployment: Deployment) -> str:
     """docker-run.sh: the same in a container, stopped with Ctrl-C."""
     container = container_of(deployment)
+    more: list[str] = []
+    if deployment.replicas > 1:
+        container = replace(replica_of(deployment, 0), port=deployment.port)
+        others = plural(deployment.replicas - 1, "other replica")
+        more = [f"Starts the first replica alone, on its own GPUs; for the {others} use docker-compose.yaml."]
     lines = [
         "#!/usr/bin/env bash",
-        header(deployment, "docker run", f"Image: {container.image_note}.", *why_lines(deployment)),
+        header(deployment, "docker run", *more, f"Image: {container.image_note}.", *why_lines(deployment)),
         "set -euo pipefail",
         "",
         LOAD_ENVIRONMENT,

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from wizard.render.container import COMPILE_CACHE, HUB_CACHE, SECRETS, Container, container_of, replica_of
+from wizard.render.container import COMPILE_CACHE, HUB_CACHE, PASSED, Container, container_of, replica_of
 from wizard.render.deployment import CONTAINER_MODEL, CONTAINER_PORT, Deployment
 from wizard.render.escaping import compose_text, to_yaml
 from wizard.render.header import header, why_lines
 from wizard.render.nginx import NGINX_IMAGE, nginx_config
 
-HEALTH = (
-    "import urllib.request as request; "
-    f"request.urlopen('http://127.0.0.1:{CONTAINER_PORT}/health', timeout=5)"
-)
-"""The image has Python for certain, curl not in every version."""
+
+def health(scheme: str) -> str:
+    """Python that fails where the server doesn't answer: the image has Python for certain, curl not in every version.
+
+    A certificate names the public host, not this one, so it isn't compared here.
+    """
+    unverified = ", context=ssl._create_unverified_context()" if scheme == "https" else ""
+    modules = "ssl, urllib.request" if unverified else "urllib.request"
+    url = f"{scheme}://127.0.0.1:{CONTAINER_PORT}/health"
+    return f"import {modules}; urllib.request.urlopen('{url}', timeout=5{unverified})"
 
 
 def compose_file(deployment: Deployment) -> str:
@@ -26,6 +31,7 @@ def compose_file(deployment: Deployment) -> str:
         "Start: docker compose up -d; first lines of the log: docker compose logs -f",
         f"Image: {deployment.image.note}.",
         "HF_TOKEN and VLLM_API_KEY come from .env beside this file (copy .env.example), or from the environment.",
+        "Needs Docker Compose 2.24 or newer (`docker compose version`).",
         f"start_period allows {deployment.start_seconds} s: download, loading and compilation of a first start.",
         *why_lines(deployment),
     ]
@@ -50,6 +56,10 @@ def service(container: Container, *, publish: bool = True) -> dict[str, Any]:
             }
         )
     volumes += [
+        {"type": "bind", "source": compose_text(path), "target": compose_text(path), "read_only": True}
+        for path in container.mounted
+    ]
+    volumes += [
         {
             "type": "bind",
             "source": "${HF_HOME:-${HOME}/.cache/huggingface}",
@@ -62,15 +72,17 @@ def service(container: Container, *, publish: bool = True) -> dict[str, Any]:
         "image": container.image,
         "entrypoint": ["vllm", "serve"],
         "command": compose_text(container.command.words[2:]),
+        "env_file": [{"path": ".env", "required": False}],
         "environment": {
-            **{name: f"${{{name}:-}}" for name in SECRETS},
+            **dict.fromkeys(PASSED),  # of the shell, else of .env
+            "HF_HOME": HUB_CACHE,  # that of .env is a directory of this machine
             **{name: compose_text(value) for name, value in container.environment},
         },
         "volumes": volumes,
         "ipc": "host",
         **_devices(container),
         "healthcheck": {
-            "test": ["CMD", "python3", "-c", HEALTH],
+            "test": ["CMD", "python3", "-c", health(container.scheme)],
             "interval": "15s",
             "timeout": "10s",
             "retries": 4,
@@ -113,7 +125,7 @@ def _replicated(deployment: Deployment) -> dict[str, Any]:
         "restart": "unless-stopped",
     }
     servers = [f"{name}:{CONTAINER_PORT}" for name in names]
-    content = nginx_config(servers, listen=str(CONTAINER_PORT))
+    content = nginx_config(servers, listen=str(CONTAINER_PORT), scheme=deployment.scheme)
     return {
         "services": services,
         "configs": {"nginx": {"content": compose_text(content)}},

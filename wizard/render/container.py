@@ -15,12 +15,16 @@ from wizard.render.deployment import (
     local_directory,
 )
 from wizard.render.draft import Argument
+from wizard.render.host_paths import host_paths
 from wizard.render.images import vllm_image
 from wizard.schemas.outputs import VLLMConfig
 from wizard.vllm.versions import NEWEST_KNOWN
 
 SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
 """Passed through by name; their values are never written."""
+
+PASSED = (*SECRETS, "VLLM_NO_USAGE_STATS")
+"""All that .env.example offers a server; HF_HOME means a directory of this machine instead."""
 
 HUB_CACHE = "/root/.cache/huggingface"
 COMPILE_CACHE = "/root/.cache/vllm"
@@ -46,6 +50,9 @@ class Container:
     port: int
     """Published on the host."""
     model_directory: str | None
+    mounted: tuple[str, ...]
+    """Paths of this machine that flags name; read-only at the same place."""
+    scheme: str
     variables: tuple[tuple[str, str], ...]
     """Besides secrets and the choice of GPUs."""
     start_seconds: int
@@ -81,6 +88,8 @@ def container_of(deployment: Deployment) -> Container:
         host=deployment.host,
         port=deployment.port,
         model_directory=deployment.model_directory,
+        mounted=deployment.host_paths.mounted,
+        scheme=deployment.scheme,
         variables=deployment.environment,
         start_seconds=deployment.start_seconds,
     )
@@ -122,6 +131,8 @@ def container_of_config(
         host=host,
         port=port,
         model_directory=directory,
+        mounted=host_paths(command.arguments).mounted,
+        scheme="https" if command.value("--ssl-certfile") else "http",
         variables=command.environment,
         start_seconds=1800,
     )

@@ -11,16 +11,19 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from wizard.dataclass import dataclass
+from wizard.errors import WizardError
 from wizard.hardware.topology import best_subset
 from wizard.planning.launch import is_pooling
 from wizard.render.arguments import ServeArguments, serve_arguments
 from wizard.render.draft import Argument
 from wizard.render.escaping import kubernetes_name
 from wizard.render.families import FamilyFlags, family_flags
+from wizard.render.host_paths import HostPaths, host_paths
 from wizard.render.images import Image, vllm_image
 from wizard.render.paths import expanded
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import GIB, GPUInfo, Plan, VLLMConfig
+from wizard.vllm.flags import flag_table
 from wizard.vllm.versions import parse_version
 
 DEFAULT_PORT = 8000
@@ -39,6 +42,14 @@ COMPILE_SECONDS = 300
 DOWNLOAD_BYTES_PER_SECOND = 100_000_000
 DISK_BYTES_PER_SECOND = 500_000_000
 """Assumed when weights come from the hub, or from a disk: deliberately slow, a probe only waits longer."""
+
+LARGEST_PORT = 65535
+
+NOT_HERE = {
+    "--uds": "probes, smoke.sh and clients reach the server by address and port; leave it out.",
+    "--headless": "the files start a server that answers requests; leave it out.",
+}
+"""Flags that contradict every file."""
 
 READY_TIMEOUT_SINCE = (0, 14, 0)
 """VLLM_ENGINE_READY_TIMEOUT_S exists since then (vllm/envs.py); its default is 600 s."""
@@ -72,6 +83,8 @@ class Deployment:
     start_seconds: int
     """A generous time from start to the first healthy answer."""
     pooling: bool
+    host_paths: HostPaths
+    """What the flags name on this machine, to be mounted where the server runs in a container."""
     name: str
     """For services, units and Kubernetes objects."""
 
@@ -113,14 +126,32 @@ class Deployment:
         return "HIP_VISIBLE_DEVICES" if self.plan.gpus[0].vendor == "amd" else "CUDA_VISIBLE_DEVICES"
 
     @property
+    def scheme(self) -> str:
+        """`https` where the server has a certificate."""
+        return "https" if self.command.value("--ssl-certfile") else "http"
+
+    @property
     def base_url(self) -> str:
         """Where a client on the same machine finds the server."""
-        return f"http://{url_host(self.host)}:{self.port}"
+        return f"{self.scheme}://{url_host(self.host)}:{self.port}"
+
+    @property
+    def open(self) -> bool:
+        """Whether other machines reach the server."""
+        return url_host(self.host) not in {LOOPBACK, "[::1]", "localhost"} or self.host in {
+            EVERY_ADDRESS,
+            "::",
+        }
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the reader of any artifact should know."""
-        return (*self.command.notes, *self.family.notes)
+        other = flag_table(self.version).other_version()
+        unseen = [
+            f"{path} is relative: a container doesn't see it; give the whole path and it is mounted."
+            for path in self.host_paths.relative
+        ]
+        return (*([other] if other else []), *self.command.notes, *self.family.notes, *unseen)
 
     def replica_devices(self, index: int) -> tuple[str, ...]:
         """GPUs of one replica on a node."""
@@ -134,6 +165,10 @@ class Deployment:
 def deployment(plan: Plan, request: PlanRequest) -> Deployment:
     """What all artifacts of `plan` share. Raises WizardError where an extra flag is not legal."""
     host, port = request.serving.host, request.serving.port
+    if plan.replicas > 1 and port + plan.replicas > LARGEST_PORT:
+        raise WizardError(
+            f"{plan.replicas} replicas take the ports after {port}; choose a port up to {LARGEST_PORT - plan.replicas}."
+        )
     config = plan.config
     directory = local_directory(config.model) if plan.model.source == "path" else None
     family = family_flags(
@@ -146,11 +181,14 @@ def deployment(plan: Plan, request: PlanRequest) -> Deployment:
     if pooling:
         family = FamilyFlags(None)
     typed = {word.partition("=")[0] for word in config.extra_args}
+    for flag, why in NOT_HERE.items():
+        if flag in typed:
+            raise WizardError(f"{flag} can't be exported: {why}")
     wanted = [argument for argument in family.arguments if argument.flag not in typed]
     served = PurePosixPath(directory).name if directory else config.model
     if directory and "--served-model-name" not in typed:
         wanted.append(Argument("--served-model-name", (served,), "clients ask for this name"))
-    config = pinned(plan)
+    config = pinned(plan).model_copy(update=dict.fromkeys(plan.left_to_vllm))
     command = serve_arguments(config, plan.vllm_version, wanted, model=directory)
     container = serve_arguments(
         config, plan.vllm_version, wanted, model=CONTAINER_MODEL if directory else None
@@ -177,6 +215,7 @@ def deployment(plan: Plan, request: PlanRequest) -> Deployment:
         nodes=nodes,
         start_seconds=start_seconds,
         pooling=pooling,
+        host_paths=host_paths(command.arguments),
         name=kubernetes_name(plan.model.id),
     )
 

@@ -6,8 +6,12 @@ from collections import Counter
 
 from wizard.hardware.topology import best_subset
 from wizard.render.deployment import Deployment
+from wizard.render.draft import text_of
 from wizard.render.escaping import comment
+from wizard.render.report import encoder_words
+from wizard.schemas.outputs import FeasibilityReport, MemoryBreakdown
 from wizard.text import count, gib, plural, printable
+from wizard.vllm.serve_config import FIELD_FLAGS
 
 PROFILE = "profile.yaml"
 VERDICTS = {
@@ -28,7 +32,6 @@ def header_lines(deployment: Deployment, title: str, *more: str) -> list[str]:
     feasibility, model = plan.feasibility, plan.model
     memory, cache = feasibility.per_gpu, feasibility.kv_cache
     revision = f" @ {model.revision}" if model.revision else ""
-    other = memory.non_torch_bytes + memory.outside_budget_bytes
     lines = [
         f"{title} for {printable(model.id)}{printable(revision)}",
         "",
@@ -37,16 +40,41 @@ def header_lines(deployment: Deployment, title: str, *more: str) -> list[str]:
         f"Verdict     {VERDICTS[feasibility.verdict]}",
         f"Memory      {gib(memory.total_bytes)} GiB per GPU: weights {gib(memory.weights_bytes)}, "
         f"activations {gib(memory.activation_peak_bytes)}, graphs {gib(memory.cuda_graphs_bytes)}, "
-        f"other {gib(other)}, KV cache {gib(memory.kv_cache_available_bytes)}",
-        f"Concurrency {count(cache.tokens)} tokens of KV cache: "
-        f"{cache.max_concurrency:.2f} requests of {count(feasibility.max_model_len)} tokens at once",
+        f"other {gib(other_bytes(memory))}"
+        + (f", KV cache {gib(memory.kv_cache_available_bytes)}" if cache.tokens else ""),
+        f"Concurrency {concurrency(feasibility)}",
         f"Again       vllm-wizard-tui export --profile {PROFILE} -o DIRECTORY",
     ]
+    if (pin := pin_words(deployment)) is not None:
+        lines.append(f"Not pinned  {pin}")
     if feasibility.error:
         lines.append(f"Error       {printable(feasibility.error)}")
     if more:
         lines += ["", *more]
     return lines
+
+
+def other_bytes(memory: MemoryBreakdown) -> int:
+    """What of vLLM's budget isn't weights, activations, graphs or cache: the number that every screen shows."""
+    return memory.non_torch_bytes
+
+
+def concurrency(feasibility: FeasibilityReport) -> str:
+    """How many requests fit at once; an encoder keeps no cache, and takes as many as vLLM batches."""
+    cache = feasibility.kv_cache
+    if not cache.tokens:
+        return encoder_words(feasibility)
+    return (
+        f"{count(cache.tokens)} tokens of KV cache: {cache.max_concurrency:.2f} requests of "
+        f"{count(feasibility.max_model_len)} tokens at once"
+    )
+
+
+def pin_words(deployment: Deployment) -> str | None:
+    """What to know where no commit of the model is known; None where one is, or where there are none."""
+    if deployment.model_directory is not None or deployment.command.value("--revision") is not None:
+        return None
+    return "no commit was read for this plan, so the newest is served; --revision COMMIT pins one"
 
 
 def machine(deployment: Deployment) -> str:
@@ -79,6 +107,14 @@ def reasons(deployment: Deployment) -> list[tuple[str, str]]:
     """(flag with its value, or "" where no flag is meant; the reason)."""
     found = [
         (" ".join(argument.words), argument.why) for argument in deployment.command.arguments if argument.why
+    ]
+    config, version = deployment.plan.config, deployment.version
+    found += [
+        (
+            f"{FIELD_FLAGS[name]} {text_of(getattr(config, name))}",
+            f"left out: what vLLM {version} takes itself here.",
+        )
+        for name in deployment.plan.left_to_vllm
     ]
     found += [("", note) for note in deployment.notes]
     if deployment.plan.config.trust_remote_code:

@@ -1,7 +1,10 @@
 """Values for two Helm charts: vLLM's production-stack and llm-d's modelservice.
 
-Sources: https://github.com/vllm-project/production-stack (helm/values.yaml) and
-https://github.com/llm-d-incubation/llm-d-modelservice (charts/llm-d-modelservice/values.yaml).
+Sources: https://github.com/vllm-project/production-stack (helm/templates/deployment-vllm-multi.yaml) and
+https://github.com/llm-d-incubation/llm-d-modelservice (charts/llm-d-modelservice/templates/_helpers.tpl).
+production-stack mounts /dev/shm only where vllmConfig.tensorParallelSize is set, and adds --no-enable-prefix-caching
+where enablePrefixCaching isn't. Both charts' own fields for the hub's token make the Secret a condition of starting;
+as a plain variable it can be optional.
 """
 
 from __future__ import annotations
@@ -11,7 +14,15 @@ from typing import Any
 from wizard.render.deployment import CONTAINER_PORT, Deployment
 from wizard.render.escaping import kubernetes_argument, to_yaml
 from wizard.render.header import header, why_lines
-from wizard.render.pods import PROBE_SECONDS, SECRET, gpu_resource, secret_help
+from wizard.render.pods import (
+    SECRET,
+    environment,
+    gpu_resource,
+    probes,
+    secret_help,
+    secret_variable,
+)
+from wizard.vllm.versions import rules
 
 CPUS_PER_GPU = 4
 """One busy core a GPU worker, one for the API server, the rest for tokenizing."""
@@ -19,13 +30,22 @@ CPUS_PER_GPU = 4
 HOST_GIB_PER_GPU = 32
 """Pinned buffers and the loader's page cache; the chart asks for a number."""
 
+ACCELERATORS = {"nvidia": "nvidia", "amd": "amd", "intel": "intel-xe"}
+"""llm-d's names; they choose the resource and the variables of a vendor."""
+
+OWNED_BY_STACK = (
+    *("--host", "--port", "--tensor-parallel-size"),
+    *("--enable-prefix-caching", "--no-enable-prefix-caching"),
+)
+"""production-stack's template writes these itself from its own values."""
+
 OWNED_BY_CHART = ("--host", "--port", "--served-model-name", "--tensor-parallel-size", "--data-parallel-size")
 """llm-d's chart writes these itself from its own values."""
 
 
 def on_hub(deployment: Deployment) -> bool:
-    """Both charts fetch the model from the hub, and place one engine on one node."""
-    return deployment.model_directory is None and deployment.nodes == 1
+    """Both charts fetch the model from the hub, place one engine on one node, and mount no files of it."""
+    return deployment.model_directory is None and deployment.nodes == 1 and not deployment.host_paths.mounted
 
 
 def production_stack_file(deployment: Deployment) -> str:
@@ -33,16 +53,19 @@ def production_stack_file(deployment: Deployment) -> str:
     more = [
         "helm repo add vllm https://vllm-project.github.io/production-stack",
         "Start: helm install vllm vllm/vllm-stack -f production-stack-values.yaml",
-        secret_help(),
+        secret_help(needed=True),
+        "The router asks the engines with the same key, so the Secret must hold VLLM_API_KEY; to serve without one "
+        "remove vllmApiKey.",
         *why_lines(deployment),
     ]
     return header(deployment, "production-stack", *more) + "\n" + to_yaml(production_stack(deployment))
 
 
 def production_stack(deployment: Deployment) -> dict[str, Any]:
-    """The chart's values; every flag goes through extraArgs, so that none is translated."""
+    """The chart's values; flags that it doesn't write itself go through extraArgs, so that none is translated."""
     repository, _, tag = deployment.image.name.rpartition(":")
-    command = deployment.container_command.without("--host", "--port")
+    config = deployment.plan.config
+    command = deployment.container_command.without(*OWNED_BY_STACK)
     spec: dict[str, Any] = {
         "name": deployment.name,
         "repository": repository,
@@ -56,23 +79,38 @@ def production_stack(deployment: Deployment) -> dict[str, Any]:
         "pvcStorage": f"{deployment.cache_gib}Gi",
         "pvcAccessMode": ["ReadWriteMany" if deployment.replicas > 1 else "ReadWriteOnce"],
         "shmSize": f"{deployment.shm_gib}Gi",
-        "vllmConfig": {"extraArgs": [kubernetes_argument(word) for word in command.words[3:]]},
-        "hf_token": {"secretName": SECRET, "secretKey": "HF_TOKEN"},
+        "vllmConfig": {
+            "tensorParallelSize": config.tensor_parallel_size,
+            "enablePrefixCaching": _prefix_caching(deployment),
+            "extraArgs": [kubernetes_argument(word) for word in command.words[3:]],
+        },
+        "env": [secret_variable("HF_TOKEN"), *_variables(deployment)],
     }
-    if deployment.environment:
-        spec["env"] = [{"name": name, "value": value} for name, value in deployment.environment]
     return {
         "servingEngineSpec": {
             "modelSpec": [spec],
             "containerPort": CONTAINER_PORT,
-            "startupProbe": {
-                "initialDelaySeconds": 15,
-                "periodSeconds": PROBE_SECONDS,
-                "failureThreshold": -(-deployment.start_seconds // PROBE_SECONDS),
-                "httpGet": {"path": "/health", "port": CONTAINER_PORT},
+            "vllmApiKey": {"secretName": SECRET, "secretKey": "VLLM_API_KEY"},
+            **{
+                name: probe
+                for name, probe in probes(deployment, CONTAINER_PORT).items()
+                if name != "readinessProbe"
             },
         }
     }
+
+
+def _prefix_caching(deployment: Deployment) -> bool:
+    """As asked, else vLLM's own default: on, but not for encoders, nor for recurrent layers before 0.28."""
+    chosen = deployment.plan.config.enable_prefix_caching
+    if chosen is not None:
+        return chosen
+    recurrent = deployment.plan.model.attention.startswith("linear")
+    return not deployment.pooling and (not recurrent or rules(deployment.version).hybrid_prefix_caching)
+
+
+def _variables(deployment: Deployment) -> list[dict[str, Any]]:
+    return [{"name": name, "value": kubernetes_argument(value)} for name, value in deployment.environment]
 
 
 def llm_d_file(deployment: Deployment) -> str:
@@ -92,13 +130,14 @@ def llm_d(deployment: Deployment) -> dict[str, Any]:
     config = deployment.plan.config
     command = deployment.container_command.without(*OWNED_BY_CHART)
     resource, gpus = gpu_resource(deployment), str(deployment.gpus_per_node)
+    vendor = deployment.plan.gpus[0].vendor
     return {
         "multinode": False,
+        "accelerator": {"type": ACCELERATORS.get(vendor, ACCELERATORS["nvidia"])},
         "modelArtifacts": {
             "name": deployment.served_name,
             "uri": f"hf://{command.model}",
             "size": f"{deployment.cache_gib}Gi",
-            "authSecretName": SECRET,
             "labels": {"llm-d.ai/inferenceServing": "true", "llm-d.ai/model": deployment.name},
         },
         "routing": {"servicePort": CONTAINER_PORT, "proxy": {"enabled": False}},
@@ -117,7 +156,8 @@ def llm_d(deployment: Deployment) -> dict[str, Any]:
                     "image": deployment.image.name,
                     "modelCommand": "vllmServe",
                     "args": [kubernetes_argument(word) for word in command.words[3:]],
-                    "env": [{"name": name, "value": value} for name, value in deployment.environment],
+                    "env": environment(deployment),
+                    **probes(deployment, CONTAINER_PORT),
                     "ports": [{"containerPort": CONTAINER_PORT, "name": "metrics", "protocol": "TCP"}],
                     "resources": {"limits": {resource: gpus}, "requests": {resource: gpus}},
                     "mountModelVolume": True,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from wizard.dataclass import dataclass
-from wizard.vllm.versions import parse_version
+from wizard.vllm.versions import NEWEST_KNOWN, parse_version
 
 CUDA_13_DRIVER = 580
 """NVIDIA driver branch that CUDA 13 needs (CUDA 13.0 release notes)."""
@@ -17,6 +17,13 @@ CUDA_13_DRIVER = 580
 CUDA_13_SINCE = (0, 20, 0)
 ROCM_IMAGE_SINCE = (0, 14, 0)
 """`vllm/vllm-openai-rocm` tags follow the releases since then; before, AMD published `rocm/vllm`."""
+
+
+AMD_IMAGES = {
+    (0, 10): "rocm/vllm:rocm7.0.0_vllm_0.10.2_20251006",
+    (0, 11): "rocm/vllm:rocm7.0.0_vllm_0.11.2_20251210",
+}
+"""AMD's own builds by minor version, as its guides pin them (rocm.docs.amd.com, vLLM inference): the newest of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +42,23 @@ def release(version: str) -> str:
 def vllm_image(version: str, *, vendor: str = "nvidia", driver: str | None = None) -> Image:
     """The image of `version` for a GPU vendor and driver; an unknown driver takes the default image."""
     tag = f"v{release(version)}"
+    image = _image(version, tag, vendor, driver)
+    if parse_version(version)[:2] > parse_version(NEWEST_KNOWN)[:2]:
+        return Image(
+            image.name, f"{image.note}; newer than any version known here, so check that the tag exists"
+        )
+    return image
+
+
+def _image(version: str, tag: str, vendor: str, driver: str | None) -> Image:
     if vendor == "amd":
         if parse_version(version) >= ROCM_IMAGE_SINCE:
             return Image(f"vllm/vllm-openai-rocm:{tag}", "ROCm build")
-        return Image("rocm/vllm:latest", f"AMD's own image: check that it holds vLLM {release(version)}")
+        minor = parse_version(version)[:2]
+        name = AMD_IMAGES[max((each for each in AMD_IMAGES if each <= minor), default=min(AMD_IMAGES))]
+        held = name.split("_vllm_")[1].partition("_")[0]
+        other = "" if parse_version(held)[:2] == minor else f"; none is known for {release(version)}"
+        return Image(name, f"AMD's own build of vLLM {held}{other}")
     if parse_version(version) < CUDA_13_SINCE:
         return Image(f"vllm/vllm-openai:{tag}", "CUDA 12 build")
     branch = driver_branch(driver)

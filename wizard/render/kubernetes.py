@@ -9,13 +9,16 @@ from wizard.render.escaping import to_yaml
 from wizard.render.header import header, why_lines
 from wizard.render.pods import arguments, host_path_help, labels, pod, secret_help, server
 
+SLACK_SECONDS = 600
+"""For the image to be pulled (10 to 20 GB), before the probes' own clock starts."""
+
 
 def kubernetes_file(deployment: Deployment) -> str:
     """The manifests as one file for `kubectl apply -f`."""
     more = [
         secret_help(),
         "Start: kubectl apply -f kubernetes.yaml; wait: kubectl rollout status "
-        f"deployment/{deployment.name} --timeout={deployment.start_seconds}s",
+        f"deployment/{deployment.name} --timeout={deployment.start_seconds + SLACK_SECONDS}s",
         f"Reach it: kubectl port-forward service/{deployment.name} {deployment.port}:{CONTAINER_PORT}",
         *host_path_help(deployment),
         *why_lines(deployment),
@@ -40,7 +43,7 @@ def manifests(deployment: Deployment) -> list[dict[str, Any]]:
             "spec": {
                 "replicas": deployment.replicas,
                 "strategy": {"type": "Recreate"},
-                "progressDeadlineSeconds": deployment.start_seconds + 600,
+                "progressDeadlineSeconds": deployment.start_seconds + SLACK_SECONDS,
                 "selector": {"matchLabels": labels(deployment)},
                 "template": {
                     "metadata": {"labels": labels(deployment)},

@@ -21,12 +21,12 @@ def nginx_file(deployment: Deployment) -> str:
     """nginx.conf for replicas that listen on this machine, one port after the other."""
     servers = [f"127.0.0.1:{deployment.port + 1 + index}" for index in range(deployment.replicas)]
     host = f"[{deployment.host}]" if ":" in deployment.host else deployment.host
-    text = nginx_config(servers, listen=f"{host}:{deployment.port}")
+    text = nginx_config(servers, listen=f"{host}:{deployment.port}", scheme=deployment.scheme)
     more = "Start: nginx -c /absolute/path/to/nginx.conf; the replicas: ./serve.sh 0, ./serve.sh 1, ..."
     return header(deployment, "nginx", more) + "\n" + text
 
 
-def nginx_config(servers: Sequence[str], *, listen: str) -> str:
+def nginx_config(servers: Sequence[str], *, listen: str, scheme: str = "http") -> str:
     """A complete nginx.conf that spreads requests over `servers`."""
     upstream = "\n".join(f"    server {server} max_fails=3 fail_timeout=10s;" for server in servers)
     return f"""\
@@ -48,7 +48,7 @@ http {{
     client_max_body_size 64m;
 
     location / {{
-      proxy_pass http://vllm;
+      proxy_pass {scheme}://vllm;
       proxy_http_version 1.1;
       proxy_set_header Connection "";
       proxy_set_header Host $host;

@@ -12,12 +12,37 @@ from wizard.render.draft import Argument
 from wizard.render.escaping import shell_lines
 from wizard.render.header import header, why_lines
 from wizard.vllm.flags import flag_table
+from wizard.vllm.versions import parse_version
 
 MASTER_PORT = 29501
 RPC_PORT = 29550
 """vLLM's own defaults for --master-port and --data-parallel-rpc-port (0.33 config/parallel.py)."""
 
 RAY_PORT = 6379
+
+RAY_RELEASES = {
+    (0, 10): "2.48.0",
+    (0, 14): "2.52.0",
+    (0, 17): "2.54.0",
+    (0, 20): "2.55.0",
+    (0, 26): "2.56.0",
+    (0, 28): "2.57.0",
+    (0, 33): "2.58.0",
+}
+"""Ray as it was when a vLLM came out, by their dates on PyPI: vLLM asks for 2.48 or newer and names no upper bound,
+all nodes need the same one, and a newest one is nobody's choice."""
+
+
+def ray_version(version: str) -> str:
+    """The Ray to install beside vLLM `version`."""
+    minor = parse_version(version)[:2]
+    return RAY_RELEASES[max((each for each in RAY_RELEASES if each <= minor), default=min(RAY_RELEASES))]
+
+
+def ray_package(version: str) -> str:
+    """What pip is asked for, quoted; `default` brings the agent that vLLM's data-parallel ranks are placed by."""
+    return f"'ray[default]=={ray_version(version)}'"
+
 
 HEAD = ': "${HEAD_ADDRESS:?Set HEAD_ADDRESS to the address of node 0 that every node reaches.}"\n'
 
@@ -86,6 +111,8 @@ def _native(deployment: Deployment, rank: int) -> str:
         extra.append(Argument("--headless"))
     body = f"exec {_lines(command.with_arguments(*extra))} \\\n  {tail}"
     more = [] if rank else ["Requests are answered by this node; start the others as well, in any order."]
+    if rank == 0 and not deployment.open:
+        more.append(f"It listens on {deployment.host}: smoke.sh and bench.sh run here, on node 0.")
     return _script(deployment, rank, "vLLM's own launcher", more, body)
 
 
@@ -100,17 +127,31 @@ def _data_parallel(deployment: Deployment, rank: int) -> tuple[list[Argument], s
 
 
 def _ray(deployment: Deployment, rank: int) -> str:
-    more = ["Ray must be installed beside vLLM (pip install 'ray[default]'), the same version on every node."]
+    package = ray_package(deployment.version)
+    more = [f"Ray must be installed beside vLLM (pip install {package}), the same version on every node."]
     gpus = deployment.gpus_per_node
     if rank > 0:
         body = f'exec ray start --address "$HEAD_ADDRESS:{RAY_PORT}" --num-gpus {gpus} --block'
         return _script(deployment, rank, "Ray", more, body)
-    command = deployment.command.with_arguments(Argument("--distributed-executor-backend", ("ray",)))
+    command = on_ray(deployment, deployment.command)
     body = (
         f'ray start --head --node-ip-address "$HEAD_ADDRESS" --port {RAY_PORT} --num-gpus {gpus}\n'
         f"{wait_for_nodes(deployment.nodes)}\nexec {_lines(command)}"
     )
     return _script(deployment, rank, "Ray", more, body)
+
+
+def on_ray(deployment: Deployment, command: ServeArguments) -> ServeArguments:
+    """The command as Ray's head runs it: one launch starts the workers, or the data-parallel ranks, of every node.
+
+    Source: vLLM docs, serving/data_parallel_deployment (--data-parallel-backend=ray needs no address).
+    """
+    if not data_parallel_only(deployment):
+        return command.with_arguments(Argument("--distributed-executor-backend", ("ray",)))
+    local = deployment.plan.config.data_parallel_size // deployment.nodes
+    return command.without("--distributed-executor-backend").with_arguments(
+        Argument("--data-parallel-size-local", (str(local),)), Argument("--data-parallel-backend", ("ray",))
+    )
 
 
 def wait_for_nodes(nodes: int) -> str:

@@ -40,6 +40,9 @@ COUNTED = (
 
 ESTIMATES = ("ttft_ms", "tpot_ms", "output_tokens_per_s", "prefill_tokens_per_s", "requests_per_s")
 
+AT_CAPACITY = ("tpot_ms", "output_tokens_per_s", "prefill_tokens_per_s", "requests_per_s")
+"""What a saturated machine serves; the time to first token has no figure, for the queue grows."""
+
 
 def plan_to_dict(plan: Plan, request: PlanRequest | None = None) -> dict[str, Any]:
     """The whole plan as plain data: strict JSON, no NaN, no infinity, bytes as integers.
@@ -63,12 +66,14 @@ def plan_to_dict(plan: Plan, request: PlanRequest | None = None) -> dict[str, An
                 "performance": _performance(each.performance),
                 "why": each.why,
                 "request_changes": _changes(each.request_changes),
+                "replicas": each.replicas,
             }
             for each in plan.alternatives
         ],
         "fixes": [_fix(fix) for fix in plan.fixes],
         "replicas": plan.replicas,
         "resolved": None if plan.resolved is None else asdict(plan.resolved),
+        "left_to_vllm": list(plan.left_to_vllm),
         "artifacts": dict(plan.artifacts),
     }
     if request is not None:
@@ -147,8 +152,11 @@ def _performance(forecast: PerfEstimate | None) -> dict[str, Any] | None:
         return None
     cost = forecast.usd_per_million_output_tokens
     efficiency = forecast.output_tokens_per_s_per_watt
+    figures = {name: _estimate(getattr(forecast, name)) for name in ESTIMATES}
+    at_capacity = {name: figures[name] for name in AT_CAPACITY} if forecast.saturated else None
     return {
-        **{name: _estimate(getattr(forecast, name)) for name in ESTIMATES},
+        **(dict.fromkeys(figures) if forecast.saturated else figures),
+        "at_capacity": at_capacity,
         "basis": forecast.basis,
         "assumptions": list(forecast.assumptions),
         "saturated": forecast.saturated,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from wizard.render.container import COMPILE_CACHE, HUB_CACHE
+from wizard.render.container import COMPILE_CACHE, HUB_CACHE, PASSED, SECRETS
 from wizard.render.deployment import CONTAINER_MODEL, CONTAINER_PORT, Deployment
 from wizard.render.escaping import kubernetes_argument
 
@@ -30,13 +30,32 @@ def labels(deployment: Deployment) -> dict[str, str]:
 
 
 def environment(deployment: Deployment) -> list[dict[str, Any]]:
-    """Secrets by reference, both optional; plain variables by value."""
-    secrets = [
-        {"name": name, "valueFrom": {"secretKeyRef": {"name": SECRET, "key": name, "optional": True}}}
-        for name in ("HF_TOKEN", "VLLM_API_KEY")
-    ]
+    """Secrets by reference, all optional; plain variables by value."""
+    secrets = [secret_variable(name) for name in PASSED]
     plain = [{"name": name, "value": kubernetes_argument(value)} for name, value in deployment.environment]
     return [*secrets, *plain]
+
+
+def secret_variable(name: str) -> dict[str, Any]:
+    """A variable from the Secret; not set where the Secret or the key isn't there."""
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": SECRET, "key": name, "optional": True}}}
+
+
+def probes(deployment: Deployment, port: str | int = "http") -> dict[str, Any]:
+    """Startup, readiness and liveness by /health; the first waits as long as a first start may take."""
+    get: dict[str, Any] = {"path": "/health", "port": port}
+    if deployment.scheme == "https":
+        get["scheme"] = "HTTPS"
+    check = {"httpGet": get, "periodSeconds": PROBE_SECONDS}
+    return {
+        "startupProbe": {
+            **check,
+            "timeoutSeconds": 5,
+            "failureThreshold": -(-deployment.start_seconds // PROBE_SECONDS),
+        },
+        "readinessProbe": {**check, "timeoutSeconds": 5, "failureThreshold": 3},
+        "livenessProbe": {**check, "timeoutSeconds": 10, "failureThreshold": 6},
+    }
 
 
 def arguments(deployment: Deployment) -> list[str]:
@@ -44,8 +63,8 @@ def arguments(deployment: Deployment) -> list[str]:
     return [kubernetes_argument(word) for word in deployment.container_command.words[2:]]
 
 
-def server(deployment: Deployment, args: Sequence[str], *, probes: bool = True) -> dict[str, Any]:
-    """The container. `args` are already literal."""
+def server(deployment: Deployment, args: Sequence[str], *, answers: bool = True) -> dict[str, Any]:
+    """The container; `answers` requests, so that probes may ask it. `args` are already literal."""
     gpus = str(deployment.gpus_per_node)
     resource = gpu_resource(deployment)
     container: dict[str, Any] = {
@@ -59,17 +78,8 @@ def server(deployment: Deployment, args: Sequence[str], *, probes: bool = True) 
         "volumeMounts": mounts(deployment),
         "securityContext": {"allowPrivilegeEscalation": False},
     }
-    if probes:
-        check = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": PROBE_SECONDS}
-        container |= {
-            "startupProbe": {
-                **check,
-                "timeoutSeconds": 5,
-                "failureThreshold": -(-deployment.start_seconds // PROBE_SECONDS),
-            },
-            "readinessProbe": {**check, "timeoutSeconds": 5, "failureThreshold": 3},
-            "livenessProbe": {**check, "timeoutSeconds": 10, "failureThreshold": 6},
-        }
+    if answers:
+        container |= probes(deployment)
     return container
 
 
@@ -82,6 +92,8 @@ def mounts(deployment: Deployment) -> list[dict[str, Any]]:
     ]
     if deployment.model_directory:
         found.append({"name": "model", "mountPath": CONTAINER_MODEL, "readOnly": True})
+    for number, path in enumerate(deployment.host_paths.mounted):
+        found.append({"name": f"path-{number}", "mountPath": path, "readOnly": True})
     return found
 
 
@@ -95,6 +107,8 @@ def volumes(deployment: Deployment, *, claim: str | None) -> list[dict[str, Any]
     ]
     if deployment.model_directory:
         found.append({"name": "model", "hostPath": {"path": deployment.model_directory, "type": "Directory"}})
+    for number, path in enumerate(deployment.host_paths.mounted):
+        found.append({"name": f"path-{number}", "hostPath": {"path": path}})
     return found
 
 
@@ -114,18 +128,23 @@ def pod(deployment: Deployment, containers: Sequence[dict[str, Any]], *, claim: 
     }
 
 
-def secret_help() -> str:
+def secret_help(*, needed: bool = False) -> str:
     """How to make the Secret that the pods refer to; its values are never written into a file."""
-    return (
-        f"Secret (optional): kubectl create secret generic {SECRET} "
-        '--from-literal=HF_TOKEN="$HF_TOKEN" --from-literal=VLLM_API_KEY="$VLLM_API_KEY"'
-    )
+    word = "needed" if needed else "optional"
+    values = " ".join(f'--from-file={name}=<(printf %s "${name}")' for name in SECRETS)
+    return f"Secret ({word}; bash, so that no process list shows it): kubectl create secret generic {SECRET} {values}"
 
 
 def host_path_help(deployment: Deployment) -> list[str]:
-    """What a model directory means in a cluster."""
-    if not deployment.model_directory:
-        return []
-    return [
-        "The model is a directory of the node (volume `model`); it must be there on every node that may run this."
-    ]
+    """What files of a machine mean in a cluster."""
+    lines: list[str] = []
+    if deployment.model_directory:
+        lines.append(
+            "The model is a directory of the node (volume `model`); it must be there on every node that may run this."
+        )
+    if deployment.host_paths.mounted:
+        paths = ", ".join(deployment.host_paths.mounted)
+        lines.append(
+            f"So must {paths}, which flags name; in a cluster of many nodes use a ConfigMap or a claim."
+        )
+    return lines

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from wizard.schemas.outputs import FeasibilityReport, PerfEstimate, Plan, VLLMConfig
-from wizard.text import count, gib, params, plural, printable, span, time_span
+from wizard.text import count, dollars, gib, params, plural, printable, span, time_span
 from wizard.wording import refusal_words
 
 WIDTH = 110
@@ -74,14 +74,17 @@ def _settings(config: VLLMConfig) -> Iterator[str]:
             "max_num_seqs",
             "max_num_batched_tokens",
             "enforce_eager",
+            "enable_prefix_caching",
+            "enable_expert_parallel",
         )
     ]
-    told = [each for each in rows if each[1] is not None and (each[2] or each[1] not in (1, False, "auto"))]
+    told = [each for each in rows if each[2] or each[1] not in (None, 1, False, "auto")]
     if told:
         yield ""
         yield "Settings"
     for field, value, why in told:
-        yield f"  {field:<24} {printable(str(value)):<12} {printable(why)}"
+        shown = "default" if value is None else str(value)
+        yield f"  {field:<24} {printable(shown):<12} {printable(why)}"
 
 
 def _wrapped(text: str, head: str) -> Iterator[str]:
@@ -99,6 +102,14 @@ def _wrapped(text: str, head: str) -> Iterator[str]:
         head = rest
 
 
+def encoder_words(feasibility: FeasibilityReport) -> str:
+    """What an encoder takes at once: it keeps no cache."""
+    return (
+        f"no KV cache: an encoder's batch of {count(feasibility.max_num_batched_tokens)} tokens, "
+        f"at most {count(feasibility.max_num_seqs)} requests of up to {count(feasibility.max_model_len)}"
+    )
+
+
 def _memory(feasibility: FeasibilityReport) -> Iterator[str]:
     """The terms, and what comes of them: the cache, or what is short. Without terms where none were counted."""
     part, kv = feasibility.per_gpu, feasibility.kv_cache
@@ -113,7 +124,7 @@ def _memory(feasibility: FeasibilityReport) -> Iterator[str]:
             ("other", part.non_torch_bytes),
         ]
         if part.kv_cache_available_bytes > 0:
-            rows.append(("KV cache", part.kv_cache_available_bytes))
+            rows.append(("KV cache" if kv.tokens or not starts else "left", part.kv_cache_available_bytes))
     for name, value in (*rows, ("other processes", part.other_processes_bytes)):
         yield f"  {name:<16} {gib(value, 2):>8}"
     if not feasibility.counted:
@@ -121,6 +132,9 @@ def _memory(feasibility: FeasibilityReport) -> Iterator[str]:
         return
     if not starts:
         yield from _short(feasibility)
+        return
+    if not kv.tokens:
+        yield f"  {encoder_words(feasibility)}"
         return
     low, high = gib(part.kv_cache_available_low_bytes, 2), gib(part.kv_cache_available_high_bytes, 2)
     yield f"  KV cache lies between {low} and {high} in 9 starts of 10"
@@ -146,10 +160,20 @@ def _short(feasibility: FeasibilityReport) -> Iterator[str]:
 
 
 def _performance(performance: PerfEstimate) -> Iterator[str]:
-    yield f"Expected speed (8 of 10 measured runs lie inside; {printable(performance.basis)})"
     if performance.saturated:
-        yield "  saturated: the workload asks for more than this machine serves"
+        yield f"Expected speed: saturated ({printable(performance.basis)})"
+        for note in performance.assumptions:
+            if note.startswith("Saturated"):
+                yield f"  {printable(note)}"
+        return
+    yield f"Expected speed (about 8 of 10 measured runs lie inside; {printable(performance.basis)})"
     yield f"  time to first token  {' '.join(time_span(performance.ttft_ms.low, performance.ttft_ms.high))}"
     yield f"  time per token       {' '.join(time_span(performance.tpot_ms.low, performance.tpot_ms.high))}"
     rate = performance.output_tokens_per_s
     yield f"  output               {span(rate.low, rate.high)} tokens/s"
+    cost, energy = performance.usd_per_million_output_tokens, performance.output_tokens_per_s_per_watt
+    if cost is not None:
+        yield f"  cost                 {dollars(cost.low, cost.high)} per million output tokens"
+    if energy is not None:
+        yield f"  energy               {energy.low:.2f}–{energy.high:.2f} tokens/s per watt"
+    yield from (f"  {printable(note)}" for note in performance.assumptions if note.startswith("Cost:"))

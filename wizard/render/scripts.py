@@ -18,18 +18,19 @@ REQUESTS_PER_SLOT = 4
 MOST_BENCH_REQUESTS = 1000
 SMOKE_TOKENS = 64
 
-WAIT = """\
+_WAIT = """\
 command -v curl > /dev/null || { echo "curl is missing; install it first." >&2; exit 2; }
 
 authorization() {
   if [ -n "${VLLM_API_KEY:-}" ]; then
-    printf 'header = "Authorization: Bearer %s"\\n' "$VLLM_API_KEY"
+    local key="${VLLM_API_KEY//\\\\/\\\\\\\\}"
+    printf 'header = "Authorization: Bearer %s"\\n' "${key//\\"/\\\\\\"}"
   fi
 }
 
 wait_until_healthy() {
   local deadline=$((SECONDS + timeout))
-  until curl --silent --fail --output /dev/null --max-time 5 "$base_url/health"; do
+  until curl@TLS --silent --fail --output /dev/null --max-time 5 "$base_url/health"; do
     if [ "$SECONDS" -ge "$deadline" ]; then
       echo "$base_url/health did not answer within $timeout s; look at the server's log." >&2
       exit 1
@@ -39,6 +40,17 @@ wait_until_healthy() {
 }
 """
 """The key reaches curl by a configuration on a pipe, so that no process list shows it."""
+
+TLS = " --insecure"
+"""curl's option for a certificate that names another host than the one asked here."""
+
+
+def _wait(deployment: Deployment) -> str:
+    return _WAIT.replace("@TLS", _tls(deployment))
+
+
+def _tls(deployment: Deployment) -> str:
+    return TLS if deployment.scheme == "https" else ""
 
 
 def smoke_script(deployment: Deployment) -> str:
@@ -57,9 +69,9 @@ set -euo pipefail
 base_url="${{BASE_URL:-{deployment.base_url}}}"
 timeout="${{TIMEOUT:-{deployment.start_seconds}}}"
 
-{WAIT}
+{_wait(deployment)}
 ask() {{
-  answer="$(curl --silent --show-error --max-time 600 --config <(authorization) \\
+  answer="$(curl{_tls(deployment)} --silent --show-error --max-time 600 --config <(authorization) \\
     --header 'Content-Type: application/json' --data "$2" \\
     --write-out '\\n%{{http_code}} %{{time_total}}' "$base_url$1")"
   read -r code seconds <<< "${{answer##*$'\\n'}}"
@@ -116,7 +128,7 @@ set -euo pipefail
 base_url="${{BASE_URL:-{deployment.base_url}}}"
 timeout="${{TIMEOUT:-{deployment.start_seconds}}}"
 
-{WAIT}
+{_wait(deployment)}
 wait_until_healthy
 if command -v vllm > /dev/null; then
   export OPENAI_API_KEY="${{OPENAI_API_KEY:-${{VLLM_API_KEY:-}}}}"
@@ -179,8 +191,9 @@ trap 'rm -rf "$work"' EXIT
 printf '%s' "$body" > "$work/body.json"
 authorization > "$work/curl.conf"
 started="$(date +%s.%N)"
-seq {requests} | xargs -P {workload.concurrency} -I '{{}}' curl --silent --show-error --max-time 3600 \\
-  --config "$work/curl.conf" --header 'Content-Type: application/json' --data "@$work/body.json" \\
+seq {requests} | xargs -P {workload.concurrency} -I '{{}}' curl{_tls(deployment)} \\
+  --silent --show-error --max-time 3600 --config "$work/curl.conf" \\
+  --header 'Content-Type: application/json' --data "@$work/body.json" \\
   --output "$work/{{}}.json" --write-out '%{{http_code}}\\n' "$base_url{path}" > "$work/codes"
 ended="$(date +%s.%N)"
 failed="$(grep -vc '^200$' "$work/codes" || true)"
@@ -234,21 +247,33 @@ def _indented(text: str) -> str:
 
 def environment_example(deployment: Deployment) -> str:
     """.env.example: what may be set, never with a value that is secret."""
-    gated = "" if deployment.model_directory else " Needed for gated or private models."
     return f"""\
 {header(deployment, "Environment")}
 #
-# Copy to .env beside this file (chmod 600 .env) and fill in. The scripts, Compose and the systemd unit read it.
+# Copy to .env beside this file (chmod 600 .env), take the # off what you need and fill it in, in single quotes: the
+# scripts, Docker Compose and the systemd unit then read the same letters. A value can hold no single quote itself.
+# Kubernetes doesn't read this file: its objects name a Secret, and their first lines say how to make it.
 
-# A read token of https://huggingface.co/settings/tokens.{gated}
-#HF_TOKEN=
+# A read token of https://huggingface.co/settings/tokens.{token_words(deployment)}
+#HF_TOKEN=''
 
 # Clients must send it as "Authorization: Bearer ..."; without it anyone who reaches the port may ask.
-#VLLM_API_KEY=
+#VLLM_API_KEY=''
 
-# Where weights are cached.
-#HF_HOME=
+# Where weights are cached on this machine. The scripts use it, and Docker shows it to the container; the systemd
+# unit keeps to its own cache, the only place where it may write.
+#HF_HOME=''
 
 # No usage statistics to the vLLM project.
-#VLLM_NO_USAGE_STATS=1
+#VLLM_NO_USAGE_STATS='1'
 """
+
+
+def token_words(deployment: Deployment) -> str:
+    """Whether the model needs a token, as far as that is known."""
+    if deployment.model_directory:
+        return " The model is a directory, so none is needed."
+    model = deployment.plan.model
+    if model.gated:
+        return " Needed: the model is gated, so its terms must be accepted at its page first."
+    return " Needed where the model is gated or private." if model.source != "hub" else ""

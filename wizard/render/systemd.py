@@ -2,13 +2,13 @@
 
 Source: systemd.service(5), systemd.exec(5). Left out on purpose: PrivateDevices, DevicePolicy and
 ProtectClock close /dev/nvidia*; MemoryDenyWriteExecute breaks every JIT compiler; ProcSubset hides
-/proc/driver/nvidia.
+/proc/driver/nvidia. With the same User= in every unit, replicas share one dynamic user, and so the directories.
 """
 
 from __future__ import annotations
 
 from wizard.render.arguments import ServeArguments
-from wizard.render.deployment import Deployment, listening
+from wizard.render.deployment import DEFAULT_PORT, LOOPBACK, Deployment, listening
 from wizard.render.escaping import systemd_value, systemd_word
 from wizard.render.header import header, why_lines
 
@@ -31,8 +31,13 @@ RestrictSUIDSGID=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 LockPersonality=yes
 SystemCallArchitectures=native
-CapabilityBoundingSet=
 UMask=0077"""
+
+OWN_CACHE = ("HF_HOME=/var/cache/vllm/huggingface", "VLLM_CACHE_ROOT=/var/cache/vllm/vllm")
+"""Set on the command line: EnvironmentFile= wins over Environment= (systemd.exec(5))."""
+
+LOWEST_FREE_PORT = 1024
+"""Ports below it need CAP_NET_BIND_SERVICE (ip(7), net.ipv4.ip_unprivileged_port_start)."""
 
 
 def systemd_units(deployment: Deployment) -> dict[str, str]:
@@ -41,7 +46,7 @@ def systemd_units(deployment: Deployment) -> dict[str, str]:
         return {"vllm.service": _unit(deployment, deployment.command, deployment.device_ids, "vllm")}
     units: dict[str, str] = {}
     for index in range(deployment.replicas):
-        command = listening(deployment.command, "127.0.0.1", deployment.port + 1 + index)
+        command = listening(deployment.command, LOOPBACK, deployment.port + 1 + index)
         name = f"vllm-{index}"
         units[f"{name}.service"] = _unit(deployment, command, deployment.replica_devices(index), name)
     return units
@@ -62,23 +67,25 @@ def _unit(deployment: Deployment, command: ServeArguments, devices: tuple[str, .
         "Token and key: cp .env.example /etc/vllm.env && chmod 600 /etc/vllm.env, and fill in.",
         "Where vllm is installed elsewhere than in /opt/vllm, change PATH below.",
         "The service runs as a user of its own; a model directory must be readable by everyone.",
+        "HF_HOME is the service's own cache whatever /etc/vllm.env says: nowhere else may it write.",
         *why_lines(deployment),
     ]
     variables = [
         ("PATH", "/opt/vllm/bin:/usr/local/bin:/usr/bin:/bin"),
         ("HOME", "/var/lib/vllm"),
-        ("HF_HOME", "/var/cache/vllm/huggingface"),
-        ("VLLM_CACHE_ROOT", "/var/cache/vllm/vllm"),
         *(((deployment.devices_variable, ",".join(devices)),) if devices else ()),
         *deployment.environment,
     ]
     environment = "\n".join(f"Environment={_assignment(key, value)}" for key, value in variables)
-    words = ["/usr/bin/env", "vllm", "serve", systemd_word(command.model)]
+    words = ["/usr/bin/env", *OWN_CACHE, "vllm", "serve", systemd_word(command.model)]
     arguments = [" ".join(systemd_word(word) for word in each.words) for each in command.arguments]
     start = " \\\n  ".join([" ".join(words), *arguments])
     devices_line = (
         "SupplementaryGroups=video render" if amd else "ExecStartPre=-+/usr/bin/nvidia-modprobe -u -c=0"
     )
+    port = int(command.value("--port") or DEFAULT_PORT)
+    capability = "CAP_NET_BIND_SERVICE" if port < LOWEST_FREE_PORT else ""
+    ambient = f"AmbientCapabilities={capability}\n" if capability else ""
     return f"""\
 {header(deployment, "systemd unit", *more)}
 [Unit]
@@ -92,6 +99,7 @@ StartLimitBurst={START_LIMIT}
 [Service]
 Type=exec
 DynamicUser=yes
+User=vllm
 StateDirectory=vllm
 CacheDirectory=vllm
 WorkingDirectory=/var/lib/vllm
@@ -106,7 +114,8 @@ KillMode=mixed
 LimitNOFILE=65536
 LimitMEMLOCK=infinity
 {HARDENING}
-
+CapabilityBoundingSet={capability}
+{ambient}
 [Install]
 WantedBy=multi-user.target
 """

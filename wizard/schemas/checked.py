@@ -96,10 +96,11 @@ class Rule:
 class Declaration:
     """One field of a checked class."""
 
-    __slots__ = ("annotation", "default", "factory", "module", "read")
+    __slots__ = ("annotation", "default", "factory", "module", "read", "required")
 
     def __init__(self, annotation: Any, module: str, default: Any, factory: Callable[[], Any] | None) -> None:
         self.annotation, self.module, self.default, self.factory = annotation, module, default, factory
+        self.required = default is _ABSENT and factory is None
         self.read: Reading = self._first_read
 
     @property
@@ -113,10 +114,6 @@ class Declaration:
         self.read = _reading(self.kind)
         return self.read(value)
 
-    @property
-    def required(self) -> bool:
-        return self.default is _ABSENT and self.factory is None
-
     def get_default(self, *, call_default_factory: bool = True) -> Any:
         """What the field holds when nothing is chosen."""
         return self.factory() if self.factory is not None and call_default_factory else self.default
@@ -128,6 +125,9 @@ class Checked:
 
     __slots__ = ("__dict__", "_chosen")
     model_fields: ClassVar[Mapping[str, Declaration]] = {}
+    _defaults: ClassVar[Mapping[str, Any]] = {}
+    _not_defaulted: ClassVar[Mapping[str, Declaration]] = {}
+    """Fields without a value to share: required ones, and those whose default is made each time."""
     _chosen: frozenset[str]
 
     def __init_subclass__(cls) -> None:
@@ -140,6 +140,8 @@ class Checked:
             if name in cls.__dict__:
                 delattr(cls, name)
         cls.model_fields = declared
+        cls._defaults = {name: each.default for name, each in declared.items() if each.default is not _ABSENT}
+        cls._not_defaulted = {name: each for name, each in declared.items() if each.default is _ABSENT}
 
     def __init__(self, /, **values: Any) -> None:
         read = plainly(type(self), values)
@@ -246,18 +248,20 @@ def why_not(error: ValueError) -> str:
 
 def plainly(cls: type[Checked], values: Mapping[str, Any]) -> dict[str, Any] | None:
     """A value for every field of `cls`; None where anything is missing, unknown or not plainly right."""
-    found, taken = {}, 0
-    for name, declared in cls.model_fields.items():
-        if name in values:
-            taken += 1
-            found[name] = declared.read(values[name])
-            if found[name] is UNSURE:
+    found, fields = dict(cls._defaults), cls.model_fields
+    for name, declared in cls._not_defaulted.items():
+        if name not in values:
+            if declared.required:
                 return None
-        elif declared.required:
-            return None
-        else:
             found[name] = declared.get_default()
-    return found if taken == len(values) else None
+    for name, value in values.items():
+        known = fields.get(name)
+        if known is None:
+            return None
+        found[name] = taken = known.read(value)
+        if taken is UNSURE:
+            return None
+    return found
 
 
 def _reading(kind: Any) -> Reading:

@@ -67,7 +67,13 @@ def is_secret_flag(word: str) -> bool:
     return _SECRET_FLAG.match(word) is not None
 
 
-def _without_secrets(words: tuple[str, ...]) -> tuple[str, ...]:
+_ADDRESS_FLAG = re.compile(r"--(?:host|port)(?:=|$)")
+
+
+def _allowed_words(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Neither secrets nor a second address: probes, services and scripts follow the one that is asked for."""
+    if any(_ADDRESS_FLAG.match(word) for word in words):
+        raise ValueError("the address is an answer of its own; give it as --host and --port of this command")
     if any(is_secret_flag(word) or _SECRET_VALUE.search(word) for word in words):
         raise ValueError(SECRETS_BY_ENVIRONMENT)
     return words
@@ -162,12 +168,14 @@ class PolicyInput(Checked):
     allow_fp8_kv: bool = True
     max_ttft_ms: Annotated[float, Bounds(gt=0, le=1e8)] | None = None
     max_tpot_ms: Annotated[float, Bounds(gt=0, le=1e8)] | None = None
+    cost: bool = False
+    """Forecast dollars and watts per token; a price of one's own asks for that too."""
     vllm_version: Annotated[str, Text(pattern=r"^\d+\.\d+(\.\d+)?$")] | None = None
     """The version to plan for; `None`: the installed one, else the newest known."""
     enforce_eager: bool = False
     max_num_seqs: Annotated[int, Bounds(ge=1, le=1 << 20)] | None = None
     max_num_batched_tokens: Annotated[int, Bounds(ge=1, le=1 << 24)] | None = None
-    extra_args: Annotated[tuple[str, ...], Rule(_without_secrets)] = ()
+    extra_args: Annotated[tuple[str, ...], Rule(_allowed_words)] = ()
     """Further `vllm serve` flags as typed, validated against the flag table; never a key or a token."""
 
 

@@ -370,6 +370,8 @@ class ModelSummary:
     max_position_embeddings: int
     quantization: str | None = None
     dtype: str = "bfloat16"
+    gated: bool = False
+    """True where the hub is known to ask for an accepted licence and a token; False also where unknown."""
     weights_exact: bool = False
     """True when sizes came from safetensors headers."""
     notes: tuple[str, ...] = ()
@@ -415,6 +417,8 @@ class Plan:
     replicas: int = 1
     """Independent engines behind a router, beyond `config.data_parallel_size`."""
     warnings: tuple[str, ...] = ()
+    left_to_vllm: tuple[str, ...] = ()
+    """Settings of `config` that this version chooses itself on these GPUs: files leave their flags out."""
     artifacts: dict[str, str] = field(default_factory=dict)
     resolved: Resolved | None = None
     """None only in plans that were put together by hand."""

@@ -12,9 +12,9 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
@@ -36,6 +36,7 @@ from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
 from wizard.session import Found, Resume, SessionStore
 from wizard.text import charset, own_environment, printable
+from wizard.ticks import Ticks
 from wizard.tui import theme
 from wizard.tui.facts import Facts
 from wizard.tui.flow import QUESTION, Flow
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 
 SEARCH_AFTER_S = 0.15
 """Quiet seconds before fixes and alternatives are searched: longer than a key repeats."""
+
+BREATH_S = 0.001
+"""Seconds for which a search sleeps after each plan: long enough for a waiting key to get the interpreter."""
 
 CYCLES_PER_KEY = 24
 """Turns of the event loop in which a key reaches its widget, bubbles up and takes effect: two for each level."""
@@ -255,19 +259,35 @@ class WizardApp(App[int], inherit_bindings=False):
             self.frame.show_view()
             return
         if changed != self.request:
-            self.history.record(self.request, what, key)
+            self._remember(what, key)
             self.request = changed
             self.keeper.save_later()
 
+    def _remember(self, what: str, key: str = "") -> None:
+        self.history.record(self.request, what, key, ticks=self.writing.ticks.sets)
+
+    def tick(self, name: str, usual: Collection[str]) -> None:
+        """A file of the export is wanted, or no longer."""
+        self._remember(f"tick of {name}")
+        self.writing.ticks.toggle(name, usual)
+        self.frame.show_view()
+        self.keeper.save_later()
+
     def action_undo(self) -> None:
-        self._go_in_history(self.history.undo(self.request), "Undone", "Nothing to undo.")
+        change = self.history.undo(self.request, ticks=self.writing.ticks.sets)
+        self._go_in_history(change, "Undone", "Nothing to undo.")
 
     def action_redo(self) -> None:
-        self._go_in_history(self.history.redo(self.request), "Redone", "Nothing to redo.")
+        change = self.history.redo(self.request, ticks=self.writing.ticks.sets)
+        self._go_in_history(change, "Redone", "Nothing to redo.")
 
     def _go_in_history(self, change: Change | None, done: str, nothing: str) -> None:
         if change is not None:
+            ticks_differ = self.writing.ticks.sets != change.ticks
+            self.writing.ticks = Ticks(*change.ticks)
             self.request = change.request
+            if ticks_differ:
+                self.frame.show_view()
             self.keeper.save_later()
         self.notice(printable(f"{done}: {change.what}." if change else nothing, 160))
 
@@ -276,7 +296,7 @@ class WizardApp(App[int], inherit_bindings=False):
         if self.facts.machine is not None and not self.facts.machine.gpus:
             fresh = fresh.with_value("hardware.gpu", self.facts.default_card)
         if fresh != self.request:
-            self.history.record(self.request, "starting over")
+            self._remember("starting over")
             self.request = fresh
         self.call_later(self.go, STEP_NAMES[0])
 
@@ -329,11 +349,17 @@ class WizardApp(App[int], inherit_bindings=False):
             self.work(
                 "search",
                 lambda: (
-                    self.engine.plan_with_fixes(request, metadata, gpus),
+                    self.engine.plan_with_fixes(request, metadata, gpus, lambda: self._still_wanted(request)),
                     self.engine.reach(request, metadata, gpus),
                 ),
                 lambda found: Searched(request, found[0], tuple(found[1])),
             )
+
+    def _still_wanted(self, request: PlanRequest) -> None:
+        """Called in the worker, between two plans of its search: lets keys through, and ends it once it is stale."""
+        sleep(BREATH_S)
+        if request is not self.request:
+            raise GivenUpError
 
     # -- workers and what they tell
 
@@ -502,6 +528,30 @@ class WizardApp(App[int], inherit_bindings=False):
             fix = plan.fixes[index]
             self.choose_all(fix.changes, fix.title)
             self.call_after_refresh(self.notice, printable(f"Applied: {fix.title}. u undoes it.", 160))
+
+    async def action_plans(self) -> None:
+        """To the plans that differ in kind, from any screen."""
+        from wizard.tui.screens.policy import PolicyStep
+
+        if len(self.screen_stack) > 1:
+            return
+        if not isinstance(self.frame.step, PolicyStep):
+            await self.go("policy")
+        if isinstance(self.frame.step, PolicyStep):
+            self.frame.step.open_plans()
+
+    def leave_plans(self) -> None:
+        """Back to the answers of that screen."""
+        if self.frame.step is not None:
+            self.frame.step.press("back")
+
+    async def action_why(self) -> None:
+        """Why every value of the plan is what it is."""
+        from wizard.tui.screens.dialogs import WhyDialog
+
+        plan = self.view.plan
+        if plan is not None and len(self.screen_stack) == 1:
+            await self.push_screen(WhyDialog(plan))
 
     async def action_guide(self) -> None:
         from wizard.tui.screens.dialogs import GuideDialog

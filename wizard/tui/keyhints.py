@@ -6,7 +6,7 @@ bar stands still while focus moves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from textual.widget import Widget
 from textual.widgets import Input
@@ -16,6 +16,22 @@ from wizard.tui.outlook import View
 
 KeyHint = tuple[str, str]
 """A key, and what it does."""
+
+
+FIRST_TO_GO = ("p", "Tab", "w", "u", "^_", "^p", "Esc", "f", "^f")
+"""What a narrow bar leaves out, in this order: going on, help and the way out stay to the last."""
+
+
+def fitting(keys: Sequence[KeyHint], fits: Callable[[Sequence[KeyHint]], bool]) -> Sequence[KeyHint]:
+    """Those of `keys` that a bar has room for, in their order."""
+    kept = list(keys)
+    for name in FIRST_TO_GO:
+        if fits(kept):
+            break
+        kept = [key for key in kept if key[0] != name]
+    while kept and not fits(kept):
+        kept.pop(0)
+    return kept
 
 
 def own_keys(focused: Widget | None) -> Sequence[KeyHint]:
@@ -49,5 +65,9 @@ def common_keys(
         keys.append(("Esc", "back"))
     if view.plan is not None and view.plan.fixes:
         keys.append(("^f" if typing else "f", "fixes"))
+    if view.plan is not None and not typing:
+        keys.append(("w", "why"))
+        if step != "policy":
+            keys.append(("p", "plans"))
     undo, guide = ("^_", "F1") if typing else ("u", "?")
-    return [*keys, (undo, "undo"), (guide, "help"), ("^p", "more"), ("^q", "quit")]
+    return [*keys, (undo, "undo"), (guide, "help"), ("^p", "commands"), ("^q", "quit")]

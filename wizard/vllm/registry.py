@@ -28,6 +28,10 @@ class Registry:
     plugins: Mapping[str, str]
     """Architecture -> where its plugin is to be had."""
 
+    def has(self, architecture: str) -> bool:
+        """Whether this version serves it, by a class of its own or by transformers'."""
+        return architecture in self.architectures or architecture in self.transformers
+
     def removed_before(self, architecture: str, number: tuple[int, int, int]) -> str | None:
         """The last version with `architecture`, where the version `number` is later."""
         last = self.removed.get(architecture)

@@ -15,12 +15,15 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from wizard.text import printable
+from wizard.schemas.outputs import Plan
+from wizard.text import printable, spelled
 from wizard.tui.frugal import FrugalCompositor
 from wizard.tui.lines import BLANK, Line, fit, line, wrap
+from wizard.tui.widgets.bars import charset_of
 from wizard.tui.widgets.entry import SearchBox
 from wizard.tui.widgets.painted import Painted
 from wizard.tui.widgets.rows import Row, RowList
+from wizard.wording import plan_reasons
 
 
 class Dialog(ModalScreen[str | None]):
@@ -42,8 +45,9 @@ class Words(Painted):
         self.title, self.text = title, text
 
     def draw(self, width: int) -> list[Line]:
-        rows: list[Line] = [line((fit(self.title, width), "strong")), BLANK]
-        for paragraph in self.text.split("\n"):
+        letters = charset_of(self)
+        rows: list[Line] = [line((fit(spelled(self.title, letters), width), "strong")), BLANK]
+        for paragraph in spelled(self.text, letters).split("\n"):
             wrapped = wrap(printable(paragraph, 2000), width, 40) or [""]
             rows += [line(row) for row in wrapped]
         return [*rows, BLANK]
@@ -84,7 +88,8 @@ KEYS_TEXT = """\
 1-5, Enter and Esc change screens; Tab and ↑↓ controls
 On a slider a digit starts its number: there g, then 1-5
 u undoes any change, U (or ^y) redoes it
-f lists fixes, then a digit applies one
+f lists fixes, p other plans; then a digit applies one
+w says why each value is what it is
 / searches, ^s writes, ^p lists all commands, ^q leaves
 In a text box letters are text: F1 helps, ^f fixes, ^_ undoes"""
 
@@ -102,7 +107,11 @@ class GuideDialog(Dialog):
 
     def __init__(self, title: str, text: str) -> None:
         super().__init__()
-        self.words = Words(f"{title}: help (↑↓ scroll, Esc closes)", f"{text}\n\n{KEYS_TEXT}")
+        self.words = self.worded(title, text)
+
+    def worded(self, title: str, text: str) -> Words:
+        """What it shows."""
+        return Words(f"{title}: help (↑↓ scroll, Esc closes)", f"{text}\n\n{KEYS_TEXT}")
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(can_focus=False):
@@ -112,13 +121,28 @@ class GuideDialog(Dialog):
         self.query_one(VerticalScroll).scroll_relative(y=rows, animate=False)
 
 
+class WhyDialog(GuideDialog):
+    """Why each value of a plan is what it is, and what would change it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("w", "dismiss(None)", "Close", show=False)]
+
+    def __init__(self, plan: Plan) -> None:
+        told = [f"{value}\n    {why}" for value, why in plan_reasons(plan)]
+        basis = plan.performance.basis if plan.performance is not None else ""
+        known = [f"Forecast\n    {basis[:1].upper()}{basis[1:]}."] if basis else []
+        super().__init__(f"Why this plan for {plan.model.id}", "\n".join([*told, *known]))
+
+    def worded(self, title: str, text: str) -> Words:
+        return Words(f"{printable(title, 200)} (↑↓ scroll, Esc closes)", text)
+
+
 class PaletteDialog(Dialog):
     """Every command, found by typing."""
 
-    def __init__(self, commands: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, commands: Sequence[tuple[str, str, str]]) -> None:
         super().__init__()
         self.commands = commands
-        self.rows = RowList(id="commands", empty="no such command")
+        self.rows = RowList(id="commands", empty="no such command; Backspace shows more, Esc closes")
         self.rows.can_focus = False
 
     def compose(self) -> ComposeResult:
@@ -132,13 +156,13 @@ class PaletteDialog(Dialog):
 
     def _search(self, text: str) -> None:
         words = text.lower().split()
-        self.rows.show(
-            [
-                Row(action, partial(_command, label))
-                for action, label in self.commands
-                if all(word in label.lower() for word in words)
-            ]
-        )
+        found = [
+            (not all(word in label.lower() for word in words), action, label)
+            for action, label, synonyms in self.commands
+            if all(word in f"{label} {synonyms}".lower() for word in words)
+        ]
+        found.sort(key=lambda each: each[0])  # by its own words before by others
+        self.rows.show([Row(action, partial(_command, label)) for _, action, label in found])
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:

@@ -220,12 +220,8 @@ A plan that won't start is not written: apply a fix first (f)."""
 
     @on(RowList.Picked, "#files")
     def _picked(self, event: RowList.Picked) -> None:
-        self.wizard.writing.ticks.toggle(str(event.key), self.usual)
-        self._make(self.wizard.view)
-        self.files.show([Row(name, partial(self._row, name)) for name in self.artifacts])
-        self.show_preview()
+        self.wizard.tick(str(event.key), self.usual)
         self.wizard.notice(f"{plural(len(self.ticked()), 'file')} ticked; ^s writes them.")
-        self.wizard.keeper.save_later()
 
     @on(Input.Changed, "#export-directory")
     def _directory(self, event: Input.Changed) -> None:

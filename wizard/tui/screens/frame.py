@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from wizard.tui.app import WizardApp
 
 SMALLEST = (60, 16)
-PANE_FROM = 76
+ROOMY_FROM = 22
+"""Rows from which groups of controls stand apart; below, every row is a control's."""
+PANE_FROM = 78
 """Columns from which form and panel stand side by side; below, the verdict is two rows on top."""
 WIDE = 104
 """Columns from which even the export screen, which needs room for the preview, keeps the panel."""
@@ -55,6 +57,8 @@ class WizardScreen(Screen[None]):
         Binding("u", "app.undo", "Undo", show=False),
         Binding("U,shift+u", "app.redo", "Redo", show=False),
         Binding("f", "app.fixes", "Fixes", show=False),
+        Binding("p", "app.plans", "Other plans", show=False),
+        Binding("w", "app.why", "Why", show=False),
         Binding("question_mark", "app.guide", "Help", show=False),
         Binding("slash", "app.search", "Search", show=False),
         Binding("y", "app.copy", "Copy", show=False),
@@ -159,7 +163,9 @@ class WizardScreen(Screen[None]):
         """Panel or strip, or the one line of a terminal that is too small."""
         width, height = self.app.size
         small = width < SMALLEST[0] or height < SMALLEST[1]
+        self.set_class(height < ROOMY_FROM, "short")
         beside = width >= PANE_FROM and (self.step_name != "export" or width >= WIDE)
+        beside = beside and not (self.step is not None and self.step.wants_room(width))
         pane, strip = self.query_one(VerdictPane), self.query_one(VerdictStrip)
         pane.display, strip.display = beside, not beside
         pane.styles.width = 32 if width < 100 else 38 if width < 140 else 46

@@ -142,7 +142,7 @@ Several machines need a fast network between them; the plan puts one pipeline st
             self.query_one(Preflight).show(event.checks)
 
     @on(RowList.Moved, "#detected")
-    def _other_gpu(self) -> None:
+    def _moved_here(self) -> None:
         self._show_facts(self.wizard.view)
 
     def _show_facts(self, view: View) -> None:
@@ -243,7 +243,10 @@ Several machines need a fast network between them; the plan puts one pipeline st
 
     @on(Input.Submitted, "#gpu-search")
     def _submitted(self) -> None:
-        self.rows.action_pick()
+        if self.rows.rows:
+            self.rows.action_pick()
+        else:
+            self.wizard.notice("No GPU of that name. Type fewer letters; Esc shows them all.")
 
     @on(RowList.Picked, "#gpu-rows")
     def _picked(self, event: RowList.Picked) -> None:

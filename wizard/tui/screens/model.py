@@ -175,8 +175,6 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         """Other rows, for what is typed."""
         words = printable(text, 200).strip()
         found = list(self.wizard.engine.search_models(words))
-        if "/" in words and words[0] not in "/.~" and all(words.lower() != each.id.lower() for each in found):
-            found.append(ModelRow(words, "hub"))
         chosen = self.wizard.request.model.model
         if not words and all(chosen != each.id for each in found):
             unknown = ModelRow(chosen, "path" if chosen[:1] in "/.~" else "hub")
@@ -342,7 +340,12 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
 
     @on(Input.Submitted, "#model-search")
     def _submitted(self) -> None:
-        self.rows.action_pick()
+        if self.rows.rows:
+            self.rows.action_pick()
+        else:
+            self.wizard.notice(
+                "No model of that name. Type fewer words, a whole organisation/name, or a path."
+            )
 
     @on(RowList.Picked, "#model-rows")
     def _picked(self, event: RowList.Picked) -> None:

@@ -64,6 +64,10 @@ class Step(Vertical):
             part, name = field.asked.key.split(".")
             field.value = getattr(getattr(view.request, part), name)
 
+    def wants_room(self, width: int) -> bool:
+        """Whether the panel gives way on a terminal of so many columns."""
+        return False
+
     def press(self, action: str) -> bool:
         """A key of the whole wizard that this screen may claim first: next, back, search, write, copy."""
         return False

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from textual import events
 
 from wizard.questions import STEPS
+from wizard.text import Charset, spelled
+from wizard.tui.keyhints import fitting
 from wizard.tui.lines import Line, Span, fit_line, fit_middle, line, spread, wrap
 from wizard.tui.lines import width as cells_of
 from wizard.tui.widgets.painted import Painted
@@ -73,7 +76,7 @@ class Hint(Painted):
         self.repaint()
 
     def draw(self, width: int) -> list[Line]:
-        rows = wrap(self.text, width - 2, 2)
+        rows = wrap(spelled(self.text, charset_of(self)), width - 2, 2)
         return [line(" ", (row, "accent" if self.notice else "quiet")) for row in rows]
 
 
@@ -88,25 +91,30 @@ class KeyBar(Painted):
         self.common: Sequence[tuple[str, str]] = ()
 
     def show(self, own: Sequence[tuple[str, str]], common: Sequence[tuple[str, str]]) -> None:
-        """Shows (key, what it does) pairs: the control's own in their place, then as many others as fit."""
+        """Shows (key, what it does) pairs: the control's own in their place, then of the others those that fit."""
         self.own, self.common = own, common
         self.repaint()
 
     def draw(self, cells: int) -> list[Line]:
-        own = fit_line(tuple(span for key in self.own for span in _pair(key)), OWN_CELLS)
-        spans = list(own)
-        used = OWN_CELLS
-        for key in self.common:
-            pair = _pair(key)
-            if used + cells_of(pair) > cells:
-                break
-            spans += pair
-            used += cells_of(pair)
-        return [tuple(spans)]
+        letters = charset_of(self)
+        own = [(spelled(key, letters), words) for key, words in self.own]
+        left = cells - OWN_CELLS
+        common = [_pair(key) for key in fitting(self.common, lambda keys: sum(map(_cells, keys)) <= left)]
+        return [(*fit_line(tuple(chain(*map(_pair, own))), OWN_CELLS), *chain(*common))]
 
 
 OWN_CELLS = 21
 """The place of the focused control's keys: `←→ change  0-9 type`."""
+
+
+def charset_of(widget: Painted) -> Charset:
+    """What the terminal can draw."""
+    letters: Charset = widget.app.charset  # type: ignore[attr-defined]
+    return letters
+
+
+def _cells(key: tuple[str, str]) -> int:
+    return cells_of(_pair(key))
 
 
 def _pair(key: tuple[str, str]) -> Line:

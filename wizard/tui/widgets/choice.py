@@ -76,7 +76,7 @@ class ChoiceField(Field):
         spans: list[Span] = []
         for number, label in enumerate(self.labels):
             chosen = number == at
-            mark = "●" if chosen else "○" if padding > 2 else " "
+            mark = "●" if chosen else "○"
             spans += [
                 Span(mark + " " * (padding > 2), lit if chosen else "rail"),
                 Span(label, ("strong" if self.has_focus else "") if chosen else "quiet"),

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from wizard.schemas.outputs import Fix, Plan
-from wizard.text import count, gib, printable, span, time_span
+from wizard.text import count, dollars, gib, printable, span, time_span
 from wizard.tui.lines import BLANK, Line, Span, fit, line, spread, wrap
 from wizard.tui.outlook import (
     SIGNS,
@@ -19,7 +19,7 @@ from wizard.tui.outlook import (
     memory_parts,
 )
 from wizard.tui.widgets.painted import Painted
-from wizard.wording import layout_words, refusal_words, shortage_words
+from wizard.wording import SATURATED, layout_words, neighbours_word, refusal_words, shortage_words
 
 MOST_FIXES = 9
 TALL = 28
@@ -117,7 +117,7 @@ class VerdictPane(Painted, can_focus=False):
         left = room - len(facts) - len(speed)
         if plan.feasibility.verdict == "tight":
             if left < len(fixes):
-                facts = facts[:3]
+                facts, speed = facts[:3], [] if self.has_focus else speed
                 left = room - len(facts) - len(speed)
             fixes = fixes[: max(left, 0)]
             return [*top, *facts, *speed, *fixes]
@@ -187,14 +187,20 @@ class VerdictPane(Painted, can_focus=False):
         speed = plan.performance
         if speed is None:
             return [BLANK, line(("speed: not known for this GPU", "quiet"))]
-        rows = [BLANK]
+        rows = [line((fit(f"measured neighbours: {neighbours_word(speed.basis)}", width), "quiet"))]
+        if self.size.height > 22:
+            rows.insert(0, BLANK)
         output = speed.output_tokens_per_s
         for name, (words, unit) in (
             ("first token", time_span(speed.ttft_ms.low, speed.ttft_ms.high)),
             ("each token", time_span(speed.tpot_ms.low, speed.tpot_ms.high)),
             ("output", (span(output.low, output.high), "tok/s")),
         ):
-            rows.append(spread(line(name), line(words, (f" {unit}".ljust(6), "quiet")), width))
+            figure = line(words, (f" {unit}".ljust(6), "quiet"))
+            rows.append(spread(line(name), line((SATURATED, "tight")) if speed.saturated else figure, width))
+        cost = speed.usd_per_million_output_tokens
+        if cost is not None and not speed.saturated:
+            rows.append(spread(line("a million tokens"), line((dollars(cost.low, cost.high), "")), width))
         return rows
 
     def _refusal(self, plan: Plan, width: int, room: int) -> list[Line]:
@@ -277,7 +283,8 @@ class VerdictStrip(Painted):
         cache = report.kv_cache
         second = f"{count(cache.tokens)} tokens in the cache"
         second += f" · {cache.max_concurrency:.1f}× {count(report.max_model_len)}"
-        if plan.performance is not None:
-            rate = plan.performance.output_tokens_per_s
-            second += f" · {span(rate.low, rate.high)} tok/s"
+        speed = plan.performance
+        if speed is not None:
+            rate = speed.output_tokens_per_s
+            second += f" · {SATURATED if speed.saturated else span(rate.low, rate.high) + ' tok/s'}"
         return [first, line(" ", fit(second, inner))]

@@ -133,7 +133,7 @@ class Repository:
 
 
 def llama_shapes(config: Mapping[str, Any] = CONFIG) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Tensors of a Llama checkpoint in bfloat16."""
+    """Tensors of a Llama checkpoint in bfloat16, or packed as AWQ does."""
     width, inner = config["hidden_size"], config["intermediate_size"]
     key = width // config["num_attention_heads"] * config["num_key_value_heads"]
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (config["vocab_size"], width)}
@@ -151,7 +151,23 @@ def llama_shapes(config: Mapping[str, Any] = CONFIG) -> dict[str, tuple[str, tup
             f"{name}.post_attention_layernorm.weight": (width,),
         }
     shapes |= {"model.norm.weight": (width,), "lm_head.weight": (config["vocab_size"], width)}
-    return {name: ("BF16", shape) for name, shape in shapes.items()}
+    quantization = config.get("quantization_config", {})
+    if quantization.get("quant_method") != "awq":
+        return {name: ("BF16", shape) for name, shape in shapes.items()}
+    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for name, shape in shapes.items():
+        stem = name.removesuffix(".weight")
+        if not stem.endswith("_proj"):
+            found[name] = ("BF16", shape)
+            continue
+        rows, columns = shape
+        groups = columns // quantization["group_size"]
+        found |= {
+            f"{stem}.qweight": ("I32", (columns, rows // 8)),
+            f"{stem}.qzeros": ("I32", (groups, rows // 8)),
+            f"{stem}.scales": ("F16", (groups, rows)),
+        }
+    return found
 
 
 def model(id: str, config: Mapping[str, Any] = CONFIG, shards: int = 1, **more: Any) -> Repository:

@@ -93,7 +93,7 @@ def is_pooling(architecture: str) -> bool:
 
 
 FP8_CAPABILITY = (8, 9)
-"""Ada and later round weights and caches to 8 bits at full speed."""
+"""Ada and later compute in 8-bit floats, and keep a cache in them; for weights see `rounds_weights`."""
 
 AMD_WITH_FP8 = ((9, 4), (9, 5))
 AMD_MAJOR_WITH_FP8 = 12

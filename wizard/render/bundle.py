@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from wizard.dataclass import dataclass
+from wizard.dataclass import dataclass, replace
 from wizard.errors import WizardError
 from wizard.render.bundle_readme import readme_file
 from wizard.render.cluster import leader_worker_set_file, ray_cluster_file
@@ -181,7 +181,9 @@ class Files(Mapping[str, str]):
             return {artifact.filename: readme_file(common, lines)}
         if artifact.key == "profile":
             return {artifact.filename: profile_text(common.request, header(common, "Profile"))}
-        return {artifact.filename: to_json(plan_to_dict(common.plan, common.request))}
+        # the same plan makes the same file, whatever looking up its model has cost this time
+        told = replace(common.plan, model=replace(common.plan.model, hub_requests=0, hub_bytes=0))
+        return {artifact.filename: to_json(plan_to_dict(told, common.request))}
 
 
 def _names(artifact: Artifact, common: Deployment) -> tuple[str, ...]:

@@ -217,6 +217,9 @@ class WizardApp(App[int], inherit_bindings=False):
         if not self.keeper.greet(self._found, given=self._given) and not self._given:
             self.notice("Type to search for a model. Enter goes on, Esc back, ? explains, ^q leaves.")
 
+    def on_unmount(self) -> None:
+        self.facts.stop()
+
     def _signalled(self, number: int) -> None:
         """SIGTERM or SIGHUP: keep the answers and give the terminal back."""
         self.keeper.save()

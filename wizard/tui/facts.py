@@ -128,6 +128,12 @@ class Facts:
         self.app.workers.cancel_group(self.app, "model")
         return True
 
+    def stop(self) -> None:
+        """Nothing that waits for the hub outlives the wizard."""
+        for progress in (self._progress, self._finer):
+            if progress is not None:
+                progress.cancelled.set()
+
     def _tell(self, model: str, progress: Progress) -> None:
         words = f"{progress.doing} · {progress.received_bytes / 1000:,.0f} kB so far"
         self.app.post_message(Reading(model, words))

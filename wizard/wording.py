@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from wizard.schemas.inputs import ModelInput, PlanRequest
-from wizard.schemas.outputs import GPUInfo, Plan, Verdict
+from wizard.schemas.outputs import Estimate, GPUInfo, Plan, Verdict
 from wizard.text import count, gib, printable, span
 
 EXAMPLE_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
@@ -78,6 +78,26 @@ def shortage_words(plan: Plan) -> str:
     return f"short {shown} GiB" if shown != "0.0" else ""
 
 
+def speed_rows(plan: Plan) -> list[tuple[str, Estimate, str]]:
+    """Name, range and unit of each figure of the forecast; a model that answers with vectors makes no tokens."""
+    from wizard.planning.launch import is_pooling  # a plan is there, so planning is loaded
+
+    speed = plan.performance
+    if speed is None:
+        return []
+    if is_pooling(plan.model.architecture):
+        return [
+            ("answer", speed.ttft_ms, "ms"),
+            ("prompts", speed.prefill_tokens_per_s, "tok/s"),
+            ("answers", speed.requests_per_s, "/s"),
+        ]
+    return [
+        ("first token", speed.ttft_ms, "ms"),
+        ("each token", speed.tpot_ms, "ms"),
+        ("output", speed.output_tokens_per_s, "tok/s"),
+    ]
+
+
 def neighbours_word(basis: str) -> str:
     """Whether runs like this one were measured: `yes`, `in part`, `none`; from a forecast's `basis`."""
     if basis.startswith("no "):
@@ -122,11 +142,8 @@ def plan_lines(plan: Plan) -> list[str]:
     if speed is not None and speed.saturated:
         lines.append("  saturated: the workload asks for more than this machine serves")
     elif speed is not None:
-        lines.append(
-            f"  first token {span(speed.ttft_ms.low, speed.ttft_ms.high)} ms, "
-            f"each token {span(speed.tpot_ms.low, speed.tpot_ms.high)} ms, "
-            f"output {span(speed.output_tokens_per_s.low, speed.output_tokens_per_s.high)} tok/s"
-        )
+        told = (f"{name} {span(each.low, each.high)} {unit}" for name, each, unit in speed_rows(plan))
+        lines.append("  " + ", ".join(told))
     return lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wizard.planning.launch import is_pooling
 from wizard.schemas.outputs import FeasibilityReport, PerfEstimate, Plan
 from wizard.text import count, dollars, gib, params, plural, printable, span
 
@@ -37,7 +38,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from _memory(feasibility)
     if plan.performance is not None:
         yield ""
-        yield from _performance(plan.performance)
+        yield from _performance(plan.performance, is_pooling(model.architecture))
     yield ""
     yield "Settings"
     config = plan.config
@@ -90,7 +91,7 @@ def _memory(feasibility: FeasibilityReport) -> Iterator[str]:
     )
 
 
-def _performance(performance: PerfEstimate) -> Iterator[str]:
+def _performance(performance: PerfEstimate, pooling: bool) -> Iterator[str]:
     if performance.saturated:
         yield f"Expected speed: saturated ({printable(performance.basis)})"
         for note in performance.assumptions:
@@ -98,6 +99,11 @@ def _performance(performance: PerfEstimate) -> Iterator[str]:
                 yield f"  {printable(note)}"
         return
     yield f"Expected speed (about 8 of 10 measured runs lie inside; {printable(performance.basis)})"
+    if pooling:
+        prompts = performance.prefill_tokens_per_s
+        yield f"  time to the answer   {span(performance.ttft_ms.low, performance.ttft_ms.high)} ms"
+        yield f"  prompts              {span(prompts.low, prompts.high)} tokens/s"
+        return
     yield f"  time to first token  {span(performance.ttft_ms.low, performance.ttft_ms.high)} ms"
     yield f"  time per token       {span(performance.tpot_ms.low, performance.tpot_ms.high)} ms"
     rate = performance.output_tokens_per_s

@@ -18,7 +18,7 @@ from wizard.tui.outlook import (
     memory_parts,
 )
 from wizard.tui.widgets.painted import Painted
-from wizard.wording import SATURATED, layout_words, neighbours_word, shortage_words
+from wizard.wording import SATURATED, layout_words, neighbours_word, shortage_words, speed_rows
 
 MOST_FIXES = 9
 
@@ -169,11 +169,7 @@ class VerdictPane(Painted, can_focus=False):
         rows = [line((fit(f"measured neighbours: {neighbours_word(speed.basis)}", width), "quiet"))]
         if self.size.height > 22:
             rows.insert(0, BLANK)
-        for name, estimate, unit in (
-            ("first token", speed.ttft_ms, "ms"),
-            ("each token", speed.tpot_ms, "ms"),
-            ("output", speed.output_tokens_per_s, "tok/s"),
-        ):
+        for name, estimate, unit in speed_rows(plan):
             figure = line(span(estimate.low, estimate.high), (f" {unit}".ljust(6), "quiet"))
             rows.append(spread(line(name), line((SATURATED, "tight")) if speed.saturated else figure, width))
         cost = speed.usd_per_million_output_tokens

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from wizard.schemas.inputs import ModelInput, PlanRequest
-from wizard.schemas.outputs import FeasibilityReport, GPUInfo, Plan, Verdict
+from wizard.schemas.outputs import Estimate, FeasibilityReport, GPUInfo, Plan, Verdict
 from wizard.text import count, gib, printable, span, time_span
 
 EXAMPLE_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
@@ -93,6 +93,34 @@ def refusal_words(report: FeasibilityReport) -> str:
     return "vLLM would stop with" if report.quoted else "vLLM would refuse the flags"
 
 
+def speed_rows(plan: Plan) -> list[tuple[str, str, str]]:
+    """Name, range and unit of each figure of the forecast; a model that answers with vectors makes no tokens."""
+    from wizard.planning.launch import is_pooling  # a plan is there, so planning is loaded
+
+    speed = plan.performance
+    if speed is None:
+        return []
+    if is_pooling(plan.model.architecture):
+        return [
+            ("answer", *_time(speed.ttft_ms)),
+            ("prompts", _span(speed.prefill_tokens_per_s), "tok/s"),
+            ("answers", _span(speed.requests_per_s), "/s"),
+        ]
+    return [
+        ("first token", *_time(speed.ttft_ms)),
+        ("each token", *_time(speed.tpot_ms)),
+        ("output", _span(speed.output_tokens_per_s), "tok/s"),
+    ]
+
+
+def _time(estimate: Estimate) -> tuple[str, str]:
+    return time_span(estimate.low, estimate.high)
+
+
+def _span(estimate: Estimate) -> str:
+    return span(estimate.low, estimate.high)
+
+
 def neighbours_word(basis: str) -> str:
     """Whether runs like this one were measured: `yes`, `in part`, `none`; from a forecast's `basis`."""
     if basis.startswith("no "):
@@ -148,9 +176,6 @@ def plan_lines(plan: Plan) -> list[str]:
     if speed is not None and speed.saturated:
         lines.append("  saturated: the workload asks for more than this machine serves")
     elif speed is not None:
-        lines.append(
-            f"  first token {' '.join(time_span(speed.ttft_ms.low, speed.ttft_ms.high))}, "
-            f"each token {' '.join(time_span(speed.tpot_ms.low, speed.tpot_ms.high))}, "
-            f"output {span(speed.output_tokens_per_s.low, speed.output_tokens_per_s.high)} tok/s"
-        )
+        told = (f"{name} {words} {unit}" for name, words, unit in speed_rows(plan))
+        lines.append("  " + ", ".join(told))
     return lines

@@ -292,6 +292,13 @@ def test_cost_and_energy_follow_from_price_and_power() -> None:
     assert forecast(DENSE, free, 4, asked={"cost": True}).usd_per_million_output_tokens is None
 
 
+def test_a_model_that_embeds_makes_no_tokens() -> None:
+    """Whatever output was asked for: each answer is one vector, which comes with the prompt."""
+    short, long = (forecast("BAAI/bge-m3", "L4", output=tokens, prompt=512) for tokens in (1, 4096))
+    assert short.requests_per_s == long.requests_per_s
+    assert short.output_tokens_per_s == short.requests_per_s
+
+
 def test_nobody_is_told_a_cost_that_he_did_not_ask_for() -> None:
     speed = forecast(DENSE, count=4)
     assert (speed.usd_per_million_output_tokens, speed.output_tokens_per_s_per_watt) == (None, None)

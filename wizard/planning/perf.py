@@ -66,6 +66,10 @@ def estimate_performance(
     )
     chosen = version or NEWEST_KNOWN
     launch = resolve(config, metadata, gpu, version=chosen, nvlink=nvlink, gpus_per_node=len(gpus))
+    if launch.pooling:
+        workload = workload.model_copy(
+            update={"gen_tokens": 1}
+        )  # the answer is a vector, made with the prompt
     facts = model_facts(metadata, launch.quantization if launch.online_quantization else None)
     sharding = Sharding(
         tp=launch.tp,
@@ -210,6 +214,8 @@ def _assumptions(
             f"Saturated: about {max(1, round(waiting)):,} of {workload.concurrency:,} requests wait in the queue; "
             "the rest is served at capacity."
         )
+    if launch.pooling:
+        notes.append("Each answer is one vector: it counts as one output token.")
     if launch.num_speculative_tokens:
         notes.append(f"{ACCEPTANCE:.0%} of speculative tokens are accepted.")
     if workload.prefix_share and launch.prefix_caching:

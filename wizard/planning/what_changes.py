@@ -44,6 +44,8 @@ def _with_change(of: Situation, attempt: Attempt, name: str, why: str) -> str:
         return f"{why} {AT_ITS_LONGEST if attempt.report.max_model_len >= of.wanted_length else LONGER}"
     if getattr(attempt.config, name, None) is None:
         return why  # a default, whose reason says that itself
+    if name == "tensor_parallel_size" and len(of.gpus) * of.request.hardware.nodes == 1:
+        return f"{why} More GPUs would change it."
     change = CHANGES.get(name)
     return f"{why} {change}" if change else why
 
@@ -54,7 +56,7 @@ def _defaults(of: Situation, attempt: Attempt) -> Iterator[tuple[str, str]]:
     launch = of.launch(config)
     for name in of.fields:
         yield name, "You typed it among the extra flags."
-    if config.kv_cache_dtype is None:
+    if config.kv_cache_dtype is None and report.kv_cache.bytes_per_block:
         kept = f"{launch.kv_cache_dtype}, as the checkpoint and its dtype say"
         yield "kv_cache_dtype", f"{kept}; 8 bits are taken where the cache would be too small, if allowed."
     if config.quantization is None:

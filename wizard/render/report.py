@@ -6,6 +6,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
+from wizard.planning.launch import is_pooling
 from wizard.schemas.outputs import FeasibilityReport, PerfEstimate, Plan, VLLMConfig
 from wizard.text import count, dollars, gib, params, plural, printable, span, time_span
 from wizard.wording import refusal_words
@@ -46,7 +47,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from _memory(feasibility)
     if plan.performance is not None:
         yield ""
-        yield from _performance(plan.performance)
+        yield from _performance(plan.performance, is_pooling(model.architecture))
     yield from _settings(plan.config)
     if plan.fixes:
         yield ""
@@ -159,7 +160,7 @@ def _short(feasibility: FeasibilityReport) -> Iterator[str]:
         )
 
 
-def _performance(performance: PerfEstimate) -> Iterator[str]:
+def _performance(performance: PerfEstimate, pooling: bool) -> Iterator[str]:
     if performance.saturated:
         yield f"Expected speed: saturated ({printable(performance.basis)})"
         for note in performance.assumptions:
@@ -167,7 +168,13 @@ def _performance(performance: PerfEstimate) -> Iterator[str]:
                 yield f"  {printable(note)}"
         return
     yield f"Expected speed (about 8 of 10 measured runs lie inside; {printable(performance.basis)})"
-    yield f"  time to first token  {' '.join(time_span(performance.ttft_ms.low, performance.ttft_ms.high))}"
+    first = " ".join(time_span(performance.ttft_ms.low, performance.ttft_ms.high))
+    if pooling:
+        prompts = performance.prefill_tokens_per_s
+        yield f"  time to the answer   {first}"
+        yield f"  prompts              {span(prompts.low, prompts.high)} tokens/s"
+        return
+    yield f"  time to first token  {first}"
     yield f"  time per token       {' '.join(time_span(performance.tpot_ms.low, performance.tpot_ms.high))}"
     rate = performance.output_tokens_per_s
     yield f"  output               {span(rate.low, rate.high)} tokens/s"

@@ -56,6 +56,9 @@ if TYPE_CHECKING:
 SEARCH_AFTER_S = 0.15
 """Quiet seconds before fixes and alternatives are searched: longer than a key repeats."""
 
+SWITCH_S = 0.001
+"""Seconds after which a search in its thread gives the interpreter to a waiting key (CPython's default is 5 ms)."""
+
 BREATH_S = 0.001
 """Seconds for which a search sleeps after each plan: long enough for a waiting key to get the interpreter."""
 
@@ -596,6 +599,7 @@ def run(
 
 def run_app(app: WizardApp, *, mouse: bool = True) -> int:
     """Runs a wizard to its end, keeps its answers however that comes, and leaves its last words behind."""
+    sys.setswitchinterval(SWITCH_S)
     try:
         app.run(mouse=mouse)
     finally:

@@ -36,7 +36,8 @@ class TableHead(Painted):
         room = width - MARK_CELLS - SIGN_CELLS - NUMBER_CELLS
         columns = "".join(title.rjust(cells) for title, cells in COLUMNS)
         lead = " " * (MARK_CELLS + SIGN_CELLS)
-        return [line((lead + fit("Other plans (p)", room) + columns, "quiet"))]
+        title = "Other plans (p)" if room > 15 else "Plans (p)"
+        return [line((lead + fit(title, room) + columns, "quiet"))]
 
 
 class PlanRows(RowList):

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from wizard.schemas.outputs import Fix, Plan
-from wizard.text import count, dollars, gib, printable, span, time_span
+from wizard.text import count, dollars, gib, printable, span
 from wizard.tui.lines import BLANK, Line, Span, fit, line, spread, wrap
 from wizard.tui.outlook import (
     SIGNS,
@@ -19,7 +19,7 @@ from wizard.tui.outlook import (
     memory_parts,
 )
 from wizard.tui.widgets.painted import Painted
-from wizard.wording import SATURATED, layout_words, neighbours_word, refusal_words, shortage_words
+from wizard.wording import SATURATED, layout_words, neighbours_word, refusal_words, shortage_words, speed_rows
 
 MOST_FIXES = 9
 TALL = 28
@@ -193,12 +193,7 @@ class VerdictPane(Painted, can_focus=False):
         rows = [line((fit(f"measured neighbours: {neighbours_word(speed.basis)}", width), "quiet"))]
         if self.size.height > 22:
             rows.insert(0, BLANK)
-        output = speed.output_tokens_per_s
-        for name, (words, unit) in (
-            ("first token", time_span(speed.ttft_ms.low, speed.ttft_ms.high)),
-            ("each token", time_span(speed.tpot_ms.low, speed.tpot_ms.high)),
-            ("output", (span(output.low, output.high), "tok/s")),
-        ):
+        for name, words, unit in speed_rows(plan):
             figure = line(words, (f" {unit}".ljust(6), "quiet"))
             rows.append(spread(line(name), line((SATURATED, "tight")) if speed.saturated else figure, width))
         cost = speed.usd_per_million_output_tokens

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from tests.planning.launching import model
-from wizard.errors import WizardError
+from wizard.dataclass import replace
+from wizard.errors import UnsizedError, WizardError
 from wizard.models.matching import Names, Patterns
+from wizard.models.metadata import Checkpoint, TensorInfo
 from wizard.models.quantization import method_name, quantization_of
 from wizard.models.quantized import Quantization
 from wizard.models.storage import PLAIN
+from wizard.models.tree import module_tree
 
 QKV = Names(
     "model.layers.0.self_attn.qkv_proj",
@@ -41,6 +44,7 @@ def read(section: dict[str, Any], **changes: Any) -> Quantization:
         ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "modelopt_fp4"),
         ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, "modelopt_mixed"),
         ({"quant_method": "fp8"}, "fp8"),
+        ({"quant_method": "auto-round", "bits": 4}, "inc"),
         ({}, ""),
     ],
 )
@@ -94,6 +98,7 @@ def test_gptq_rules_by_expression_change_bits_and_leave_modules_out() -> None:
         ({"quant_method": "gptq", "bits": 3, "group_size": 128}, "bits=3"),
         ({"quant_method": "awq", "bits": 8, "group_size": 128}, "Unsupported num_bits = 8"),
         ({"quant_method": "fbgemm_fp8"}, "deprecated"),
+        ({"quant_method": "auto-round", "bits": 4, "sym": False}, "bits=4, sym=False is not supported"),
     ],
 )
 def test_what_vllm_refuses_in_its_words(section: dict[str, Any], words: str) -> None:
@@ -197,3 +202,49 @@ def test_a_malformed_section_is_one_sentence(section: dict[str, Any]) -> None:
     with pytest.raises(WizardError) as caught:
         quantization_of(model(quantization_config=section))
     assert str(caught.value).endswith(".")
+
+
+AUTO_ROUND = {
+    "quant_method": "auto-round",
+    "bits": 4,
+    "group_size": 128,
+    "packing_format": "auto_round:auto_gptq",
+}
+
+
+def test_auto_round_layers_with_numbers_of_their_own() -> None:
+    extra = {
+        "lm_head": {"bits": 8},
+        r".*\.down_proj$": {"bits": 16},
+        **{part: {"bits": 8} for part in QKV.parts},
+    }
+    found = read({**AUTO_ROUND, "extra_config": extra})
+    assert found.scheme(DOWN, "linear") == PLAIN
+    assert (found.scheme(QKV, "linear").kind, found.scheme(QKV, "linear").bits) == ("gptq", 8)
+    assert found.scheme(HEAD, "head").bits == 8
+    assert read(AUTO_ROUND).scheme(HEAD, "head") == PLAIN
+
+
+def test_auto_round_packs_the_named_blocks_alone() -> None:
+    found = read({**AUTO_ROUND, "block_name_to_quantize": "model.layers.0"})
+    assert found.scheme(DOWN, "linear").bits == 4
+    assert found.scheme(Names("model.layers.1.mlp.down_proj"), "linear") == PLAIN
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"quant_method": "torchao", "quant_type": {"default": "int4wo-128"}},
+        {"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "int3"}}},
+    ],
+)
+def test_a_form_that_the_config_does_not_tell_is_asked_of_the_headers(section: dict[str, Any]) -> None:
+    with pytest.raises(
+        UnsizedError, match="its config doesn't tell; use a model directory or id whose safetensors"
+    ):
+        read(section)
+    stored = Checkpoint({"model.layers.0.mlp.down_proj.weight": TensorInfo("U8", (64, 32), 2048)}, 2048)
+    metadata = replace(model(quantization_config=section), checkpoint=stored)
+    tree = module_tree(metadata)
+    assert quantization_of(metadata) is not None
+    assert [module.elements for block in tree.blocks for module in block.modules] == [2048]

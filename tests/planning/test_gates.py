@@ -58,6 +58,24 @@ def latent() -> ModelMetadata:
     )
 
 
+MOE = {
+    "model_type": "qwen3_moe",
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 1024,
+}
+W4A16 = {
+    "quant_method": "compressed-tensors",
+    "format": "pack-quantized",
+    "config_groups": {
+        "group_0": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128},
+        }
+    },
+}
+
 CASES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     (
         "context",
@@ -151,6 +169,73 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         {"head_dim": 96, "num_attention_heads": 32},
         {"gpu": "a100", "kv_cache_dtype": "fp8"},
         "FP8 KV cache is not supported by the Triton attention backend on NVIDIA A100-SXM4-80GB",
+    ),
+    (
+        "balanced experts",
+        MOE,
+        {"extra_args": ("--enable-eplb",)},
+        "enable_expert_parallel must be True to use EPLB.",
+    ),
+    (
+        "balanced on one GPU",
+        MOE,
+        {"extra_args": ("--enable-eplb",), "enable_expert_parallel": True},
+        "EPLB requires tensor, prefill-context, or data parallelism, but got TP=1, PCP=1, DP=1.",
+    ),
+    (
+        "adapters in the CPU's memory",
+        {},
+        {"enable_lora": True, "max_loras": 4, "extra_args": ("--max-cpu-loras", "2")},
+        "max_cpu_loras (2) must be >= max_loras (4).",
+    ),
+    (
+        "a negative length",
+        {},
+        {"max_model_len": -5},
+        "max_model_len\n  Input should be greater than or equal",
+    ),
+    (
+        "a dense model behind another balancer",
+        {},
+        {"data_parallel_size": 2, "extra_args": ("--data-parallel-rank", "1")},
+        "Non-MoE models do not support external data parallel mode.",
+    ),
+    (
+        "long prefills",
+        {},
+        {"extra_args": ("--long-prefill-token-threshold", "999999")},
+        "long_prefill_token_threshold (999999) cannot be greater than the max_model_len (131072).",
+    ),
+    (
+        "active requests",
+        {},
+        {"extra_args": ("--max-num-active-seqs", "5000")},
+        "max_num_active_seqs (5000) cannot be greater than max_num_seqs (1024).",
+    ),
+    (
+        "blocks of states",
+        {},
+        {"mamba_block_size": 512, "enable_prefix_caching": False},
+        "--mamba-block-size can only be set with --enable-prefix-caching",
+    ),
+    (
+        "groups torn between ranks",
+        {**MOE, "moe_intermediate_size": 768, "quantization_config": W4A16},
+        {"tensor_parallel_size": 8, "gpus": 8},
+        "CompressedTensors WNA16 MoE with static group scales requires the MoE intermediate size per tensor-parallel "
+        "partition (96) to be divisible by group_size (128).",
+    ),
+    (
+        "groups too small to halve",
+        {**MOE, "moe_intermediate_size": 1408, "quantization_config": {"quant_method": "awq", "bits": 4}},
+        {"tensor_parallel_size": 8, "gpus": 8},
+        "AssertionError: assert group_size >= 32",
+    ),
+    (
+        "blocks too small to refine",
+        {**MOE, "moe_intermediate_size": 384, "quantization_config": FP8},
+        {"tensor_parallel_size": 8, "gpus": 8},
+        "The output_size of gate's and up's weight = 48 is not divisible by weight quantization block_n = 128.",
     ),
 ]
 
@@ -369,3 +454,10 @@ def test_shared_caches_stay_on_one_stage() -> None:
     )
     found = refused(launched(shared, pipeline_parallel_size=2))
     assert found.error.startswith("Specified KV sharing target layer for")
+
+
+def test_sparse_checkpoints_were_served_once() -> None:
+    sparse = {**W4A16, "sparsity_config": {"format": "sparse-24-bitmask", "targets": ["Linear"]}}
+    metadata = model(quantization_config=sparse)
+    assert refused(launched(metadata)).error.startswith("Sparsity support has been removed")
+    assert refusal(launched(metadata, version="0.10.2")) is None

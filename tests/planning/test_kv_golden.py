@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.planning.launching import card
 from wizard.models.metadata import ModelMetadata, metadata_from_config
 from wizard.planning.gates import refusal
@@ -116,3 +118,26 @@ def test_what_vllm_refuses_is_refused_with_its_reason(shared: Path) -> None:
         assert found.error[:100] in result["error"], key
         assert found.change, key
     assert count > 30
+
+
+GOLDEN = Path(__file__).with_name("kv_golden.jsonl")
+
+
+@pytest.mark.parametrize(
+    "line", GOLDEN.read_text(encoding="utf-8").splitlines(), ids=lambda line: line[10 : line.index('",')]
+)
+def test_the_cache_of_a_model(line: str) -> None:
+    """One model per line: its config, and what vLLM 0.33's classes laid out on one H100 for some settings."""
+    golden = json.loads(line)
+    metadata = metadata_from_config(golden["config"], model=golden["model"], source="path")
+    for case in golden["cases"]:
+        launch = resolve(
+            VLLMConfig(model=golden["model"], **case["settings"]), metadata, card(), version="0.33.0"
+        )
+        layout, report = kv_layout(launch), kv_report(launch, int(case["available_gib"] * GIB))
+        assert [[len(group.layers), group.first.block_size] for group in layout.groups] == case["groups"]
+        if case["groups"]:
+            found = (report.bytes_per_block, report.needed_bytes, report.num_gpu_blocks, report.tokens)
+            wanted = tuple(case[name] for name in ("bytes_per_block", "needed", "blocks", "tokens"))
+            assert found == wanted, case["settings"]
+            assert layout.block_size == case["block_size"]

@@ -216,3 +216,7 @@ class TestVerdict:
     def test_offloaded_weights_are_not_on_the_gpu(self) -> None:
         plain, moved = report(), report(cpu_offload_gb=4.0)
         assert plain.per_gpu.weights_bytes - moved.per_gpu.weights_bytes == 4 * GIB
+
+    def test_embedding_and_head_stay_on_the_gpu(self) -> None:
+        ends = 2 * 128256 * 4096 * 2
+        assert ends < report(cpu_offload_gb=40.0).per_gpu.weights_bytes < ends + 0.1 * GIB

@@ -220,6 +220,21 @@ def test_adapter_slots_of_llama_8b() -> None:
     assert rank_weights(launched(enable_lora=True)).lora_bytes == 2 * (32 * layer + head)
 
 
+def test_adapter_slots_over_ranks() -> None:
+    """Per rank of four: the head's are whole; fully sharded ones cut A of columns and B of rows too."""
+    rank, ranks = 16, 4
+    widths = ((4096, 4096), (4096, 1024), (4096, 1024), (4096, 14336), (4096, 14336))
+    columns = sum(rank * (inputs + outputs // ranks) for inputs, outputs in widths)
+    rows = sum(rank * (inputs // ranks + 4096) for inputs in (4096, 14336))
+    head = rank * (4096 + 128256)
+    found = rank_weights(launched(enable_lora=True, tensor_parallel_size=ranks))
+    assert found.lora_bytes == 2 * (32 * (columns + rows) + head)
+    columns = sum(rank * (inputs + outputs) // ranks for inputs, outputs in widths)
+    rows = sum(rank * (inputs + 4096) // ranks for inputs in (4096, 14336))
+    sharded = launched(enable_lora=True, tensor_parallel_size=ranks, extra_args=("--fully-sharded-loras",))
+    assert rank_weights(sharded).lora_bytes == 2 * (32 * (columns + rows) + head)
+
+
 def test_the_largest_layer_is_one_with_experts() -> None:
     experts = 16 * 3 * 2048 * 512 * 2
     assert experts < rank_weights(launched(deepseek())).largest_layer_bytes < 1.5 * experts

@@ -152,6 +152,8 @@ def is_encoder(metadata: ModelMetadata) -> bool:
     causal = metadata.text.get("is_causal", metadata.config.get("is_causal"))
     if metadata.architecture.startswith(ENCODERS):
         return "Decoder" not in metadata.architecture
+    if metadata.architecture == "Gemma3TextModel":  # models/config.py `Gemma3TextModelConfig`
+        return metadata.text.get("use_bidirectional_attention") is True
     return causal is False
 
 

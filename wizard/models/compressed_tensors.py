@@ -14,6 +14,13 @@ from wizard.models.metadata import section
 from wizard.models.quantized import NO_ACTIVATION_ORDER, Quantization, Rule, group_size, texts, weight_bits
 from wizard.models.storage import PLAIN, Scheme
 
+NO_SPARSITY = (
+    "Sparsity support has been removed from compressed-tensors. "
+    "Please use a model without sparsity configuration."
+)
+NO_SPARSITY_SINCE = (0, 33)
+"""The version whose `compressed_tensors.py` (`sparsity_scheme_map`) is known to refuse 2:4 checkpoints."""
+
 
 def compressed_tensors(facts: Facts, method: str) -> Quantization:
     form = facts.text("format")
@@ -35,6 +42,10 @@ def compressed_tensors(facts: Facts, method: str) -> Quantization:
             rules.append(Rule(Patterns(exact=named), scheme))
         if any(target.lower() in "columnparallellinear" for target in classes):
             default = scheme
+    sparse = section(facts.values, "sparsity_config")
+    since = NO_ACTIVATION_ORDER if "activation ordering" in refusal else (0, 0)
+    if not refusal and sparse is not None and sparse.get("targets"):
+        refusal, since = NO_SPARSITY, NO_SPARSITY_SINCE
     return Quantization(
         method,
         default,
@@ -43,7 +54,7 @@ def compressed_tensors(facts: Facts, method: str) -> Quantization:
         rules=tuple(rules),
         cache_scales="zero_points",
         refusal=refusal,
-        refused_since=NO_ACTIVATION_ORDER if "activation ordering" in refusal else (0, 0),
+        refused_since=since,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from fnmatch import translate
 
-from wizard.dataclass import dataclass, field
+from wizard.dataclass import dataclass, field, replace
 from wizard.errors import ConfigError
 from wizard.models.metadata import short
 
@@ -44,6 +44,10 @@ class Patterns:
     """... and as shell patterns."""
     children: bool = False
     """A module is covered when an entry names something inside it."""
+    suffixes: bool = False
+    """The entries of `exact` match the ends of names too, behind a dot."""
+    prefixes: tuple[str, ...] = ()
+    """Beginnings of names."""
     _set: frozenset[str] = field(init=False, repr=False)
     _regexes: tuple[re.Pattern[str], ...] = field(init=False, repr=False)
     _parents: frozenset[str] = field(init=False, repr=False)
@@ -67,18 +71,17 @@ class Patterns:
         object.__setattr__(self, "_parents", frozenset(parents))
 
     def __bool__(self) -> bool:
-        return bool(self.exact or self.contains)
+        return bool(self.exact or self.contains or self.prefixes)
 
     def joined(self, other: Patterns) -> Patterns:
         """Both lists; `other` may only hold parts of names."""
-        return Patterns(
-            self.exact, self.contains + other.contains, self.contains_any, self.globs, self.children
-        )
+        return replace(self, contains=self.contains + other.contains)
 
     def renamed(self, renames: tuple[tuple[str, str], ...]) -> Patterns:
         """The same list with checkpoint prefixes replaced by vLLM's; expressions stay as they are."""
         exact = tuple(entry if entry.startswith("re:") else rename(entry, renames) for entry in self.exact)
-        return Patterns(exact, self.contains, self.contains_any, self.globs, self.children)
+        prefixes = tuple(rename(entry, renames) for entry in self.prefixes)
+        return replace(self, exact=exact, prefixes=prefixes)
 
     def matches(self, name: str) -> bool:
         """One name against the list."""
@@ -86,6 +89,14 @@ class Patterns:
             return True
         if self.contains_any and any(entry in name for entry in self._set):
             return True
+        if self.prefixes and name.startswith(self.prefixes):
+            return True
+        if self.suffixes:
+            end = name
+            while "." in end:
+                end = end.partition(".")[2]
+                if end in self._set:
+                    return True
         return any(pattern.match(name) for pattern in self._regexes)
 
     def cover(self, names: Names, *, experts: bool = False, beside: bool = False) -> bool:
@@ -93,7 +104,7 @@ class Patterns:
 
         `beside`: experts are covered, too, by an entry inside the block that holds them.
         """
-        if not (self.exact or self.contains):
+        if not self:
             return False
         if self.matches(names.full):
             return True

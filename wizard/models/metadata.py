@@ -185,7 +185,7 @@ def metadata_from_config(
         )
     model_type = _model_type(config) or _model_type(nested)
     text_type = decoder_type(_model_type(nested) or model_type)
-    text = with_class_defaults(nested, text_type)
+    text = _decoder_part(with_class_defaults(nested, text_type))
     hidden_size = integer(text, "hidden_size", "n_embd", "d_model", low=1)
     heads = integer(text, "num_attention_heads", "n_head", "num_heads", default=0)
     head_dim = integer(
@@ -235,6 +235,26 @@ def metadata_from_config(
         tokenizer_config=tokenizer_config,
         encoder_max_length=encoder_max_length,
     )
+
+
+DECODER_KEYS: Mapping[str, tuple[str, ...]] = {
+    "decoder_layers": ("num_hidden_layers",),
+    "decoder_attention_heads": ("num_attention_heads", "num_key_value_heads"),
+}
+"""Keys of a decoder beside an encoder -> the usual names, under which such configs tell the encoder (Whisper)."""
+
+
+def _decoder_part(text: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An encoder-decoder's section with the decoder's own numbers under the usual names."""
+    if text.get("is_encoder_decoder") is False:
+        return text
+    own = {
+        usual: text[name]
+        for name, usuals in DECODER_KEYS.items()
+        for usual in usuals
+        if text.get(name) is not None
+    }
+    return {**text, **own} if own else text
 
 
 def _model_type(part: Mapping[str, Any]) -> str:

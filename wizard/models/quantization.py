@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 
 from wizard.dataclass import replace
 from wizard.errors import ConfigError, UnsizedError
+from wizard.models.auto_round import auto_round
 from wizard.models.compressed_tensors import compressed_tensors
 from wizard.models.facts import Facts
 from wizard.models.matching import Patterns
 from wizard.models.metadata import ModelMetadata, section, short
 from wizard.models.quantized import NO_ACTIVATION_ORDER, Quantization, Rule, group_size, texts, weight_bits
+from wizard.models.quark import quark
 from wizard.models.storage import PLAIN, Scheme
 
 
@@ -28,12 +30,33 @@ def quantization_of(metadata: ModelMetadata, online: str | None = None) -> Quant
     method = method_name(metadata)
     if values is None or not method:
         return online_quantization(online) if online else None
+    try:
+        return _read(method, metadata)
+    except UnsizedError:
+        if metadata.checkpoint is None or not metadata.checkpoint.exact:
+            raise
+    return Quantization(method)  # its tensors are sized one by one, as their headers list them
+
+
+def told_by_config(metadata: ModelMetadata) -> bool:
+    """False where the checkpoint is quantised in a form whose sizes its config doesn't tell."""
+    method = method_name(metadata)
+    try:
+        if method:
+            _read(method, metadata)
+    except UnsizedError:
+        return False
+    return True
+
+
+def _read(method: str, metadata: ModelMetadata) -> Quantization:
     reader = READERS.get(method)
     if reader is None:
         raise UnsizedError(
-            f"The checkpoint is quantised by {short(method)}, whose sizes are not known here; choose another variant."
+            f"The checkpoint is quantised by {short(method)}, whose sizes its config doesn't tell; use a model "
+            "directory or id whose safetensors headers can be read, or another variant."
         )
-    return reader(Facts(values), metadata)
+    return reader(Facts(metadata.quantization_config or {}), metadata)
 
 
 def method_name(metadata: ModelMetadata) -> str:
@@ -60,9 +83,17 @@ def method_name(metadata: ModelMetadata) -> str:
         return "mxfp4"
     if method == "mxfp4":
         return "gpt_oss_mxfp4" if metadata.model_type == "gpt_oss" else "mxfp4"
-    return {"gptq": "auto_gptq", "gptq_marlin": "auto_gptq", "awq": "auto_awq", "awq_marlin": "auto_awq"}.get(
-        method, method
-    )
+    return _SAME.get(method, method)
+
+
+_SAME: Mapping[str, str] = {
+    "gptq": "auto_gptq",
+    "gptq_marlin": "auto_gptq",
+    "awq": "auto_awq",
+    "awq_marlin": "auto_awq",
+    "auto-round": "inc",
+}
+"""What vLLM 0.33 calls the method that a checkpoint declares (`override_quantization_method`)."""
 
 
 def _block(facts: Facts) -> tuple[int, int] | None:
@@ -186,8 +217,15 @@ def _modelopt(facts: Facts, metadata: ModelMetadata) -> Quantization:
 
 
 def _compressed_tensors(facts: Facts, metadata: ModelMetadata) -> Quantization:
-
     return compressed_tensors(facts, "compressed-tensors")
+
+
+def _auto_round(facts: Facts, metadata: ModelMetadata) -> Quantization:
+    return auto_round(facts)
+
+
+def _quark(facts: Facts, metadata: ModelMetadata) -> Quantization:
+    return quark(facts)
 
 
 READERS: Mapping[str, Callable[[Facts, ModelMetadata], Quantization]] = {
@@ -204,6 +242,8 @@ READERS: Mapping[str, Callable[[Facts, ModelMetadata], Quantization]] = {
     "modelopt_mxfp8": _modelopt,
     "modelopt_mixed": _modelopt,
     "compressed-tensors": _compressed_tensors,
+    "inc": _auto_round,
+    "quark": _quark,
 }
 
 ONLINE_SCHEMES: Mapping[str, tuple[Scheme, Scheme]] = {

@@ -137,6 +137,13 @@ def _int8_tensor(scheme: Scheme, shard: Shard) -> Bytes:
     return _sized(int8=rows * shard.inputs, float32=len(shard.outputs) + (1 if scheme.static_input else 0))
 
 
+def _int8_zeros(scheme: Scheme, shard: Shard) -> Bytes:
+    """Quark: a scale and a zero point per row (group -1) or per matrix, and of static inputs one more."""
+    rows = sum(shard.outputs)
+    scales = (rows if scheme.group == -1 else len(shard.outputs)) + (1 if scheme.static_input else 0)
+    return _sized(int8=rows * shard.inputs + scales, float32=scales)
+
+
 def _nvfp4(scheme: Scheme, shard: Shard) -> Bytes:
     elements = sum(shard.outputs) * shard.inputs
     scales = len(shard.outputs) * (2 if scheme.static_input else 1)
@@ -214,6 +221,7 @@ LINEAR_STORAGE: Mapping[str, Callable[[Scheme, Shard], Bytes]] = {
     "fp8_block": _fp8_block,
     "int8_channel": _int8_channel,
     "int8_tensor": _int8_tensor,
+    "int8_zeros": _int8_zeros,
     "nvfp4": _nvfp4,
     "mxfp4": _mxfp4,
     "mxfp8": _mxfp8,

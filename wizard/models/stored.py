@@ -45,8 +45,8 @@ DTYPES: Mapping[str, str] = {
 """Header's word -> dtype on the GPU; empty: the model's, which weights are converted to."""
 
 
-def stored_tree(metadata: ModelMetadata, checkpoint: Checkpoint) -> ModuleTree:
-    """The modules of a model as its headers list them."""
+def stored_tree(metadata: ModelMetadata, checkpoint: Checkpoint, unknown: str) -> ModuleTree:
+    """The modules of a model as its headers list them; `unknown` is what can't be told from its config."""
     facts = Facts(metadata.text)
     layers = facts.layers
     kv_heads = metadata.num_key_value_heads
@@ -73,7 +73,7 @@ def stored_tree(metadata: ModelMetadata, checkpoint: Checkpoint) -> ModuleTree:
         first=_modules(first),
         last=_modules(last),
         warnings=(
-            "This architecture is not known here: its weights are sized by the tensors stored, and how they are "
+            f"This {unknown} is not known here: its weights are sized by the tensors stored, and how they are "
             "cut over GPUs is told by their names.",
         ),
     )

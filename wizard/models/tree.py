@@ -12,6 +12,7 @@ from wizard.models.facts import Facts
 from wizard.models.layers import LAYERS, alike, norm
 from wizard.models.metadata import ModelMetadata, short
 from wizard.models.modules import Block, Module, ModuleTree, Tensor, Vocabulary, tree_parameters
+from wizard.models.quantization import told_by_config
 from wizard.models.towers import TOWERS
 
 _trees: WeakKeyDictionary[ModelMetadata, ModuleTree] = WeakKeyDictionary()
@@ -75,10 +76,10 @@ def _plain_decoder(metadata: ModelMetadata) -> bool:
 def _describe(metadata: ModelMetadata) -> ModuleTree:
     known = traits_of(_architecture(metadata), *_decoder(metadata)) is not None
     checkpoint = metadata.checkpoint
-    if not known and checkpoint is not None and checkpoint.exact:
+    if checkpoint is not None and checkpoint.exact and not (known and told_by_config(metadata)):
         from wizard.models.stored import stored_tree
 
-        return stored_tree(metadata, checkpoint)
+        return stored_tree(metadata, checkpoint, "quantisation" if known else "architecture")
     traits = traits_for(metadata)
     facts = Facts(metadata.text, traits.defaults)
     blocks = _blocks(facts, traits)

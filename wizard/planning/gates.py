@@ -15,6 +15,7 @@ from wizard.models.drafts import draft_modules, predicts_tokens
 from wizard.models.metadata import declared_dtype
 from wizard.models.quantization import method_name as declared_method
 from wizard.models.schemes import schemed_model
+from wizard.planning.flag_gates import flags
 from wizard.planning.launch import FLOAT16_UNSAFE_TYPES, Launch, has_fp8
 from wizard.planning.machine_gates import compute_capability, ranks
 from wizard.planning.model_gates import cache_format, kernels, shards, states
@@ -105,6 +106,8 @@ def derived(launch: Launch) -> DerivedLength:
 
 def _context(launch: Launch) -> Refusal | None:
     asked = launch.config.max_model_len
+    if asked is not None and asked < -1:
+        return Refusal("invalid_config", errors.NEGATIVE_LENGTH, (("max_model_len", -1),))
     if asked is None or asked < 0:
         return None
     context = derived(launch)
@@ -237,6 +240,7 @@ GATES: tuple[Gate, ...] = (
     _context,
     _quantization,
     _batch,
+    flags,
     ranks,
     _speculative,
     compute_capability,

@@ -15,7 +15,6 @@ from wizard.models.metadata import ModelMetadata
 from wizard.planning.kv_groups import Group, group_layers, stage_bytes
 from wizard.planning.kv_pages import WHOLE_SEQUENCE, Horizon, Page
 from wizard.planning.kv_specs import cache_plan
-from wizard.planning.kv_states import WHOLE_REQUEST
 from wizard.planning.launch import Launch
 from wizard.planning.weights import stage_ranges
 from wizard.schemas.outputs import KVCacheReport
@@ -114,6 +113,7 @@ def kv_layout(launch: Launch) -> KVLayout:
 def _layout(launch: Launch) -> KVLayout:
     known = _pools.setdefault(launch.metadata, {})
     config = launch.config
+    keeps_states = cache_model(launch.metadata).keeps_states
     key: Hashable = (
         launch.rules.number,
         launch.capability,
@@ -125,6 +125,7 @@ def _layout(launch: Launch) -> KVLayout:
         launch.num_speculative_tokens,
         launch.speculative_method,
         launch.prefix_caching,
+        launch.max_model_len if keeps_states and not launch.prefix_caching else 0,
         config.block_size,
         config.attention_backend,
         config.mamba_cache_dtype,
@@ -141,9 +142,7 @@ def _layout(launch: Launch) -> KVLayout:
         groups=pools.groups,
         bytes_per_block=pools.bytes_per_block,
         block_size=pools.block_size,
-        scheduler_block_size=launch.max_model_len
-        if pools.scheduler_block_size == WHOLE_REQUEST
-        else pools.scheduler_block_size,
+        scheduler_block_size=pools.scheduler_block_size,
         bytes_per_token=pools.bytes_per_token,
         state_bytes_per_request=pools.state_bytes_per_request,
         kv_dtype=pools.kv_dtype,

@@ -22,8 +22,6 @@ FLASHINFER_KEY_WIDTH = 128
 """Key width of FlashInfer's gated delta net on Blackwell; Hopper's takes any."""
 FLASHINFER_CHECKPOINT_TOKENS = 64
 """FlashInfer's gated delta net leaves states at multiples of this (layers/mamba/gdn)."""
-WHOLE_REQUEST = 1 << 28
-"""Tokens in the block of a state that covers the whole request (vLLM: max_model_len)."""
 STATE_MODES = (0, 15, 0)
 """Since then states are cached in mode `align` where the class can't keep one per block."""
 ONE_STATE_MODE = (0, 28, 0)
@@ -57,7 +55,7 @@ def state_page(setting: Setting, layer: CacheLayer, padded: int) -> Page:
         states += 1 + _checkpoints(setting, layer)
     return Page(
         "state",
-        WHOLE_REQUEST if mode == "none" else setting.block_size,
+        launch.max_model_len if mode == "none" else setting.block_size,
         raw,
         ("state", kind),
         padded_bytes=padded if padded > raw else 0,

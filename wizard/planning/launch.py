@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wizard.dataclass import dataclass
-from wizard.models.cache_layers import is_encoder
+from wizard.models.cache_layers import is_attention_free, is_encoder, is_encoder_decoder
 from wizard.models.metadata import ModelMetadata
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
 from wizard.vllm import limits
@@ -125,11 +125,12 @@ def resolve_dtype(requested: str, metadata: ModelMetadata, capability: tuple[int
         return _DTYPE_NAMES.get(requested, requested)
     if metadata.dtype != "float32" and capability >= (8, 0):
         return metadata.dtype
-    if is_pooling(metadata.architecture) and metadata.dtype == "float32":
+    halved = metadata.model_type not in FLOAT16_UNSAFE_TYPES
+    if is_pooling(metadata.architecture) and metadata.dtype == "float32" and halved:
         return "float16"
     if capability >= (8, 0):
         return "bfloat16"
-    return "float32" if metadata.model_type in FLOAT16_UNSAFE_TYPES else "float16"
+    return "float16" if halved else "float32"
 
 
 def resolve_kv_cache_dtype(
@@ -225,7 +226,8 @@ def resolve(
     prefix_caching = config.enable_prefix_caching
     if prefix_caching is None:
         hybrid = keeps_states(metadata.text)
-        prefix_caching = not whole_input and (version_rules.hybrid_prefix_caching or not hybrid)
+        unsupported = whole_input or is_attention_free(metadata) or is_encoder_decoder(metadata)
+        prefix_caching = not unsupported and (version_rules.hybrid_prefix_caching or not hybrid)
     return Launch(
         config=config,
         metadata=metadata,

@@ -26,6 +26,6 @@ def lora_elements(module: Module, sizer: Sizer, rank: int, *, fully_sharded: boo
             down = rank * experts.intermediate + rank * -(-experts.hidden // tp)
             return experts.count * (up + down)
         case Vocabulary(head=True):
-            return rank * (module.width + -(-module.rows // sizer.layout.tp))
+            return rank * (module.width + module.rows)  # the logits are gathered first: never cut
         case _:
             return 0

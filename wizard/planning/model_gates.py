@@ -145,7 +145,8 @@ def shards(launch: Launch) -> Refusal | None:
     if not found:
         return None
     halves = launch.tp // 2
-    change = (("tensor_parallel_size", halves),) if halves and "divisible" in found[0] else ()
+    narrower = "divisible" in found[0] or found[0] == errors.EXPERT_GROUPS
+    change = (("tensor_parallel_size", halves),) if halves and narrower else ()
     return Refusal("invalid_config" if change else "unsupported", found[0], change)
 
 

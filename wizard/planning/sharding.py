@@ -23,16 +23,19 @@ from wizard.models.quantized import Quantization
 from wizard.models.storage import (
     DTYPE_BYTES,
     PLAIN,
+    SMALLEST_WNA16_GROUP,
     Bytes,
     ExpertShard,
     Scheme,
     Shard,
+    expert_block,
     expert_bytes,
     expert_tensors,
     linear_bytes,
     linear_tensors,
 )
 from wizard.planning.allocator import unsplit_bytes
+from wizard.vllm import errors
 
 ATTENTION_BUFFER_BYTES = 16
 """Four float32 scales per attention layer, quantised or not (layers/attention/attention.py)."""
@@ -42,6 +45,9 @@ FP8_MATRIX_CAPABILITY = (8, 9)
 
 MACHETE_MAJOR = 9
 """Hopper multiplies GPTQ by Machete, which leaves the unused zero points; Marlin drops them."""
+
+WHOLE_BLOCKS = frozenset({"compressed-tensors", "quark"})
+"""Methods that don't cut the scale blocks of experts finer where a shard doesn't divide."""
 
 HOPPER_SCALE_ROWS = 256
 """Triton's MXFP4 scale layout on Hopper pads outputs to this (triton_kernels `HopperMXScaleLayout`, 8 warps)."""
@@ -105,6 +111,8 @@ class Sizer:
         self.layout = layout
         self.quantization = quantization
         self.refusals = refusals
+        self.expert_refusals: list[str] = []
+        """Met after the others: classes build shared experts before the routed ones."""
         self.gpt_oss = quantization is not None and quantization.method == "gpt_oss_mxfp4"
 
     def size(self, module: Module, scheme: Scheme) -> Size:
@@ -245,9 +253,37 @@ class Sizer:
         if scheme.kind in ("gptq", "awq") and not _marlin_takes(scheme, shard):
             scheme = replace(scheme, kind="unpacked")
         buffers = 4 * experts.count if self.layout.ep > 1 else 0
+        self._check_experts(shard, scheme)
         total = expert_bytes(scheme, shard)
         slack = sum(map(unsplit_bytes, expert_tensors(scheme, shard)))
         return Size(total, buffers, self._repacked_experts(scheme, shard, total), slack)
+
+    def _check_experts(self, shard: ExpertShard, scheme: Scheme) -> None:
+        """What vLLM says of experts whose scales don't fit the cut.
+
+        Sources: vLLM 0.33 fp8_utils.py `validate_fp8_block_shape_moe`, fp8.py (finer blocks, which only the fp8
+        method has), moe_wna16.py, compressed_tensors_moe_wna16.py.
+        """
+        inner, group = shard.intermediate, scheme.group
+        if scheme.kind == "fp8_block":
+            rows, columns = scheme.block
+            finer = self.quantization is None or self.quantization.method not in WHOLE_BLOCKS
+            if finer and expert_block(scheme, shard) != scheme.block:
+                return
+            if inner % rows:
+                self.expert_refusals.append(errors.expert_block_rows(intermediate=inner, block=rows))
+            elif shard.tp > 1 and inner % columns:
+                self.expert_refusals.append(errors.expert_block_columns(intermediate=inner, block=columns))
+        elif scheme.kind == "packed" and group > 0:
+            if shard.hidden % group:
+                self.expert_refusals.append(errors.expert_hidden(hidden=shard.hidden, group=group))
+            elif inner % group:
+                self.expert_refusals.append(errors.expert_shard(intermediate=inner, group=group))
+        elif scheme.kind == "unpacked" and group > 0:
+            while group >= SMALLEST_WNA16_GROUP and (inner % group or shard.hidden % group):
+                group //= 2
+            if group < SMALLEST_WNA16_GROUP:
+                self.expert_refusals.append(errors.EXPERT_GROUPS)
 
     def _repacked_experts(self, scheme: Scheme, shard: ExpertShard, stored: Bytes) -> int:
         """What loading adds to a layer's experts."""

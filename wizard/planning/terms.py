@@ -54,7 +54,10 @@ def terms(launch: Launch, policy: PolicyInput | None = None) -> Terms:
     fixed size where --kv-cache-memory-bytes or --num-gpu-blocks-override set one.
     """
     total = launch.gpu.memory_total_bytes
-    weights = max(0, weights_bytes(launch) - int(launch.config.cpu_offload_gb * GIB))
+    weights = weights_bytes(launch)
+    if launch.config.cpu_offload_gb:
+        kept = max(rank_weights(launch).stage_bytes_beside(int(launch.config.cpu_offload_gb * GIB)))
+        weights = int(kept * override_share(launch.metadata))
     activation = activation_peak_bytes(launch) + persistent_bytes(launch)
     non_torch = non_torch_bytes(launch)
     if policy is not None and policy.overhead_gb is not None:

@@ -50,6 +50,8 @@ class StageWeights:
     """What loading adds to it (negative: frees): kernels' own layouts and copies."""
     slack_bytes: int
     """What the allocator adds by rounding large tensors up."""
+    layer_bytes: int = 0
+    """Of `param_bytes`, those in decoder layers: all that --cpu-offload-gb may move."""
 
     @property
     def loaded_bytes(self) -> int:
@@ -76,6 +78,16 @@ class RankWeights:
         totals = [stage.loaded_bytes + self.lora_bytes for stage in self.stages]
         totals[-1] += self.draft_bytes
         return tuple(totals)
+
+    def stage_bytes_beside(self, offload_bytes: int) -> tuple[int, ...]:
+        """The same with up to `offload_bytes` of each stage's decoder layers in the CPU's memory.
+
+        Source: vLLM 0.33 `model_executor/offloader/uva.py`, whose `wrap_modules` is handed the decoder's layers.
+        """
+        return tuple(
+            total - min(offload_bytes, stage.layer_bytes)
+            for total, stage in zip(self.stage_bytes, self.stages, strict=True)
+        )
 
     @property
     def worst_stage(self) -> int:
@@ -110,7 +122,11 @@ _latest: tuple[Launch, RankWeights] | None = None
 def _remembered(launch: Launch) -> RankWeights:
     online = launch.quantization if launch.online_quantization else None
     layout = _layout(launch)
-    lora = (launch.config.max_loras, launch.config.max_lora_rank) if launch.config.enable_lora else None
+    lora = (
+        (launch.config.max_loras, launch.config.max_lora_rank, _fully_sharded(launch))
+        if launch.config.enable_lora
+        else None
+    )
     key = (layout, online, launch.rules.number[:2], launch.speculative_method, lora)
     remembered = _ranks.setdefault(launch.metadata, {})
     result = remembered.get(key)
@@ -167,6 +183,7 @@ def _compute(model: SchemedModel, layout: Layout, launch: Launch) -> RankWeights
             sum_of.add(
                 group.module, size, bisect_left(group.indices, end) - bisect_left(group.indices, start)
             )
+        layer_bytes = sum(sum_of.params.values())
         ends = [(group, sizer) for group in model.every] + beside
         if stage == 0:
             for group, size in towers:
@@ -178,13 +195,13 @@ def _compute(model: SchemedModel, layout: Layout, launch: Launch) -> RankWeights
                 ends += [(group, sizer) for group in model.tied]
         for group, cutter in ends:
             sum_of.add(group.module, cutter.size(group.module, group.scheme))
-        stages.append(sum_of.stage())
+        stages.append(replace(sum_of.stage(), layer_bytes=layer_bytes))
     return RankWeights(
         stages=tuple(stages),
         draft_bytes=_draft_bytes(model, sizer, launch),
         lora_bytes=_lora_bytes(model, sizer, launch),
         largest_layer_bytes=_largest_layer(sized),
-        refusals=tuple(dict.fromkeys(refusals)),
+        refusals=tuple(dict.fromkeys(refusals + sizer.expert_refusals)),
     )
 
 
@@ -270,16 +287,22 @@ def _lora_bytes(model: SchemedModel, sizer: Sizer, launch: Launch) -> int:
         return 0
     from wizard.planning.lora import lora_elements
 
+    sharded = _fully_sharded(launch)
     elements = sum(
-        len(group.indices) * lora_elements(group.module, sizer, config.max_lora_rank, fully_sharded=False)
+        len(group.indices) * lora_elements(group.module, sizer, config.max_lora_rank, fully_sharded=sharded)
         for group in model.groups
     )
     stages = max(end - start for start, end in stage_ranges(model.tree.num_layers, launch.pp))
     elements = elements * stages // max(1, model.tree.num_layers)
     elements += sum(
-        lora_elements(group.module, sizer, config.max_lora_rank, fully_sharded=False) for group in model.last
+        lora_elements(group.module, sizer, config.max_lora_rank, fully_sharded=sharded)
+        for group in model.last
     )
     return config.max_loras * elements * launch.dtype_bytes
+
+
+def _fully_sharded(launch: Launch) -> bool:
+    return "--fully-sharded-loras" in launch.config.extra_args
 
 
 def _refusals(model: SchemedModel, layout: Layout, launch: Launch) -> Iterator[str]:

@@ -48,6 +48,7 @@ ACTIVATION_DTYPES: Mapping[str, tuple[str, ...]] = {
     "fp_quant": ("bfloat16",),
     "gpt_oss_mxfp4": ("bfloat16",),
     "humming": HALF,
+    "inc": HALF,
     "modelopt": HALF,
     "modelopt_fp4": HALF,
     "modelopt_mixed": HALF,
@@ -55,6 +56,7 @@ ACTIVATION_DTYPES: Mapping[str, tuple[str, ...]] = {
     "moe_wna16": HALF,
     "mxfp4": ("bfloat16",),
     "online": HALF,
+    "quark": HALF,
     "torchao": ANY,
 }
 """Method -> dtypes of activations it works with."""

@@ -72,12 +72,13 @@ def test_a_plan_loads_the_family_of_its_model_and_no_other() -> None:
     assert "wizard.models.towers_qwen" in names and "wizard.models.towers_clip" not in names
 
 
-def test_fixes_and_typed_flags_are_loaded_where_a_plan_has_any() -> None:
+def test_fixes_are_loaded_where_a_plan_needs_any_and_no_cluster_for_one_machine() -> None:
     searched = {"wizard.planning.fixes", "wizard.planning.request_options"}
-    typed = {"wizard.vllm.serve_args", "wizard.vllm.flags"}
-    assert not plan_of("Qwen/Qwen3-8B") & (searched | typed)
+    names = plan_of("Qwen/Qwen3-8B")
+    assert not names & (
+        searched | {"wizard.render.kubernetes", "wizard.render.bundle", "wizard.render.nodes"}
+    )
     assert searched <= plan_of("meta-llama/Llama-3.3-70B-Instruct", gpu="RTX 4090")
-    assert typed <= plan_of("Qwen/Qwen3-8B", "--extra-args=--seed 1")
 
 
 def test_answers_that_are_not_plainly_right_are_left_to_pydantic() -> None:

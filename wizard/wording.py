@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -157,7 +156,9 @@ def plan_lines(plan: Plan) -> list[str]:
             f"not used {gib(memory.unused_bytes)}, other programs {gib(memory.other_processes_bytes)}",
         ]
     if report.verdict == "wont_start":
-        quoted = textwrap.wrap(printable(report.error or "", 4000), 74)
+        from textwrap import wrap
+
+        quoted = wrap(printable(report.error or "", 4000), 74)
         return [*lines, f"  {refusal_words(report)}:", *(f"    {row}" for row in quoted)]
     cache = report.kv_cache
     lines += (

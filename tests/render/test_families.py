@@ -7,10 +7,11 @@ import re
 
 import pytest
 
-from wizard.render.families import DATA, family_flags
+from wizard.data import read_text
+from wizard.render.families import family_flags
 from wizard.vllm.flags import flag_table, known_versions
 
-TABLE = json.loads(DATA.read_text("utf-8"))
+TABLE = json.loads(read_text("parsers.json"))
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,12 @@ def test_dumps() -> None:
     assert json.loads(request.model_dump_json())["policy"]["extra_args"] == ["--seed", "1"]
     assert plain["model"]["dtype"] == "half" and type(plain["model"]["dtype"]) is str
     assert "revision" not in plain["model"] and PlanRequest.model_validate(plain) == request
-    assert set(request.model_dump(exclude={"model", "explain"})) == {"hardware", "workload", "policy"}
+    assert set(request.model_dump(exclude={"model", "explain"})) == {
+        "hardware",
+        "workload",
+        "policy",
+        "serving",
+    }
 
 
 def test_pydantic_is_loaded_only_where_there_is_something_to_decide() -> None:

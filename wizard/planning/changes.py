@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
+from wizard.dataclass import replace
 from wizard.hardware.topology import best_subset
 from wizard.schemas.inputs import HardwareInput, Interconnect, PlanRequest
 from wizard.schemas.outputs import GIB, GPUInfo, VLLMConfig

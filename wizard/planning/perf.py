@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from wizard.dataclass import dataclass
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.launch import Launch, resolve
 from wizard.planning.perf_data import Neighbours, band, constants, load, neighbours

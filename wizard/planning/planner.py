@@ -14,7 +14,6 @@ from wizard.models.metadata import ModelMetadata, declared_dtype, short
 from wizard.models.tree import parameter_count
 from wizard.planning.changes import Changes
 from wizard.planning.doubts import doubted, weight_warnings, with_doubts
-from wizard.planning.fixes import command_fixes
 from wizard.planning.gates import Refusal, refusal
 from wizard.planning.launch import Launch, quantization_method, resolve
 from wizard.planning.memory import decisive_gpu, evaluate, refused_report
@@ -190,6 +189,8 @@ def check(
         warnings=(*_warnings(metadata, gpus, chosen), *weight_warnings(feasibility, launch)),
         resolved=resolved(launch, feasibility),
     )
+
+    from wizard.planning.fixes import command_fixes
 
     fixes = command_fixes(
         config,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from wizard.dataclass import replace
 from wizard.render.arguments import ServeArguments, serve_arguments
 from wizard.render.compose import compose_document
 from wizard.render.container import (

@@ -7,8 +7,8 @@ another working directory.
 from __future__ import annotations
 
 import math
+import posixpath
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 from wizard.dataclass import dataclass
 from wizard.errors import WizardError
@@ -185,7 +185,7 @@ def deployment(plan: Plan, request: PlanRequest) -> Deployment:
         if flag in typed:
             raise WizardError(f"{flag} can't be exported: {why}")
     wanted = [argument for argument in family.arguments if argument.flag not in typed]
-    served = PurePosixPath(directory).name if directory else config.model
+    served = posixpath.basename(posixpath.normpath(directory)) if directory else config.model
     if directory and "--served-model-name" not in typed:
         wanted.append(Argument("--served-model-name", (served,), "clients ask for this name"))
     config = pinned(plan).model_copy(update=dict.fromkeys(plan.left_to_vllm))

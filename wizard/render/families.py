@@ -9,14 +9,13 @@ import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+from wizard.data import read_text
 from wizard.dataclass import dataclass
 from wizard.render.draft import Argument
 from wizard.vllm.flags import FlagTable, flag_table
 
-DATA = Path(__file__).parents[1] / "data" / "parsers.json"
 TEMPLATE_FLAG = "--default-chat-template-kwargs"
 
 
@@ -31,7 +30,7 @@ class FamilyFlags:
 
 @lru_cache(maxsize=1)
 def _families() -> Sequence[dict[str, Any]]:
-    families: Sequence[dict[str, Any]] = json.loads(DATA.read_text("utf-8"))["families"]
+    families: Sequence[dict[str, Any]] = json.loads(read_text("parsers.json"))["families"]
     return families
 
 

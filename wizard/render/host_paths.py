@@ -6,10 +6,10 @@ Which flags take paths: vLLM's cli_args.py and config/*.py (0.10.2-0.33.0).
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 
+from wizard.dataclass import dataclass
 from wizard.render.draft import Argument
 
 PATH_FLAGS = frozenset(
@@ -53,12 +53,12 @@ def host_paths(arguments: Iterable[Argument]) -> HostPaths:
 
 
 def _inside(path: str, other: str) -> bool:
-    return path != other and PurePosixPath(path).is_relative_to(other)
+    return path != other and path.startswith(other.rstrip("/") + "/")
 
 
 def _is_file(text: str) -> bool:
     one_line = "\n" not in text and "{" not in text
-    return one_line and (text.startswith(("./", "../", "~")) or PurePosixPath(text).suffix in FILE_ENDINGS)
+    return one_line and (text.startswith(("./", "../", "~")) or posixpath.splitext(text)[1] in FILE_ENDINGS)
 
 
 def _paths(value: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
@@ -90,9 +89,11 @@ def _settings(config: VLLMConfig) -> Iterator[str]:
 
 def _wrapped(text: str, head: str) -> Iterator[str]:
     """The whole text, however long; line breaks of its own are kept."""
+    from textwrap import wrap
+
     rest = " " * len(head)
     for row in text.splitlines() or [""]:
-        yield from textwrap.wrap(
+        yield from wrap(
             printable(row, LONGEST),
             WIDTH,
             initial_indent=head,

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from wizard.vllm.flags import flag_table
-
 HALF = ("float16", "bfloat16")
 ANY = ("float32", "float16", "bfloat16")
 
@@ -145,6 +143,8 @@ BEFORE_RENAMED: Mapping[str, str] = {"gpt_oss_mxfp4": "mxfp4", "deepseek_v4_fp8"
 @lru_cache(maxsize=16)
 def methods(version: str) -> tuple[str, ...]:
     """Every quantisation method that `version` registers, in its own order and spelling."""
+    from wizard.vllm.flags import flag_table
+
     return flag_table(version).flags["--quantization"].known
 
 

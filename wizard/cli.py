@@ -433,7 +433,7 @@ def _check(options: argparse.Namespace) -> int:
             "check takes a whole command after --: check [options] -- vllm serve MODEL [flags]."
         )
     from wizard.hardware.resolve import machines, resolve_hardware
-    from wizard.models.load import siblings_in_time
+    from wizard.models.load import siblings_in_time, with_draft
     from wizard.models.metadata import load_model_metadata
     from wizard.planning.planner import Surroundings, check
     from wizard.progress import watched
@@ -463,6 +463,7 @@ def _check(options: argparse.Namespace) -> int:
         metadata = load_model_metadata(
             config.model, revision=config.revision, offline=options.offline, traffic=traffic
         )
+    metadata = with_draft(metadata, config.speculative_config)
     gpus = resolve_hardware(request.hardware)
     if config.distributed_executor_backend == "ray" and not nodes_given:
         cluster = -(-config.world_size // len(gpus))  # Ray finds GPUs on as many nodes as it needs

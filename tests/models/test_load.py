@@ -11,7 +11,7 @@ from tests.hub.repository import CONFIG, model
 from tests.hub.server import FakeHub
 from wizard.errors import ModelUnavailableError, WizardError
 from wizard.models import facts_cache
-from wizard.models.load import load, load_siblings, siblings_in_time
+from wizard.models.load import load, load_siblings, siblings_in_time, with_draft
 from wizard.models.metadata import load_model_metadata
 from wizard.models.search import find
 from wizard.models.traffic import CancelledError, Traffic
@@ -34,6 +34,16 @@ def in_cache(name: str, files: dict[str, object], commit: str = "a" * 40) -> Pat
 def test_a_directory(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     assert load(str(tmp_path), offline=True).source == "path"
+
+
+def test_a_draft_is_read_along_from_this_machine_alone(tmp_path: Path, fake_hub: FakeHub) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    target = load(str(tmp_path))
+    asked = {"method": "draft_model", "model": str(tmp_path), "num_speculative_tokens": 2}
+    assert list(with_draft(target, asked).drafts) == [str(tmp_path)]
+    assert with_draft(target, {**asked, "model": "org/nowhere"}) is target
+    assert with_draft(target, None) is target
+    assert not fake_hub.seen
 
 
 def test_the_hub_cache_comes_before_the_catalogue_and_the_hub(fake_hub: FakeHub) -> None:

@@ -461,3 +461,17 @@ def test_sparse_checkpoints_were_served_once() -> None:
     metadata = model(quantization_config=sparse)
     assert refused(launched(metadata)).error.startswith("Sparsity support has been removed")
     assert refusal(launched(metadata, version="0.10.2")) is None
+
+
+def test_what_the_transformers_backend_still_runs_is_not_refused_as_removed() -> None:
+    dense = {
+        "model_type": "dots1",
+        "architectures": ["Dots1ForCausalLM"],
+        "n_routed_experts": 8,
+        "n_shared_experts": 1,
+    }
+    served = model(**dense, num_experts_per_tok=2, moe_intermediate_size=1024, first_k_dense_replace=1)
+    assert refusal(launched(served)) is None
+    hybrid = model(model_type="bamba", architectures=["BambaForCausalLM"], attn_layer_indices=[9, 18, 27])
+    error = refused(launched(hybrid)).error
+    assert error.startswith("Layer 0 (linear_attention) does not dispatch through the Transformers attention")

@@ -12,10 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.planning.launching import card, launched, model
+from wizard.dataclass import replace
 from wizard.errors import WizardError
 from wizard.models.metadata import Checkpoint, TensorInfo, metadata_from_config
 from wizard.models.tree import active_parameter_count, parameter_count
+from wizard.planning.bands import kv_band_bytes
+from wizard.planning.kv_cache import kv_layout
 from wizard.planning.launch import resolve
+from wizard.planning.planner import check
 from wizard.planning.weights import rank_weights, stage_ranges, weight_doubts
 from wizard.schemas.outputs import GIB, MIB, VLLMConfig
 
@@ -207,6 +211,55 @@ def test_multi_token_prediction_loads_a_layer_more() -> None:
 def test_ngram_speculation_loads_nothing() -> None:
     chosen = {"method": "ngram", "num_speculative_tokens": 3}
     assert rank_weights(launched(speculative_config=chosen)).draft_bytes == 0
+
+
+EAGLE3 = {
+    "architectures": ["LlamaForCausalLMEagle3"],
+    "draft_vocab_size": 32000,
+    "num_hidden_layers": 1,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": False,
+}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_eagle3_head_of_llama_8b(known: bool) -> None:
+    """1,900,308,480 B in vLLM's own class, less the embedding, which is the model's, and 16 B of the cache's scales."""
+    asked = {"method": "eagle3", "model": "org/head", "num_speculative_tokens": 3}
+    metadata = replace(model(), drafts={"org/head": model(**EAGLE3)}) if known else model()
+    launch = launched(metadata, speculative_config=asked)
+    assert rank_weights(launch).draft_bytes == 1_900_308_480 - 128_256 * 4096 * 2 + 16
+    assert kv_layout(launch).bytes_per_block == 33 * 65_536
+
+
+def small() -> Any:
+    """Llama 3.2 1B's shape."""
+    return model(
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_hidden_layers=16,
+        head_dim=64,
+        tie_word_embeddings=True,
+    )
+
+
+@pytest.mark.parametrize("method", ["draft_model", None])
+def test_a_whole_model_that_drafts_brings_its_weights_and_its_cache(method: str | None) -> None:
+    asked = {"model": "org/small", "num_speculative_tokens": 5, **({"method": method} if method else {})}
+    launch = launched(replace(model(), drafts={"org/small": small()}), speculative_config=asked)
+    alone = launched(small())
+    assert rank_weights(launch).draft_bytes == rank_weights(alone).loaded_bytes
+    together = kv_layout(launch).bytes_per_block
+    assert together == kv_layout(launched()).bytes_per_block + kv_layout(alone).bytes_per_block
+
+
+def test_a_draft_that_is_not_known_is_told_and_widens_the_band() -> None:
+    asked = {"method": "draft_model", "model": "org/small", "num_speculative_tokens": 5}
+    unknown = launched(speculative_config=asked)
+    known = launched(replace(model(), drafts={"org/small": small()}), speculative_config=asked)
+    assert kv_band_bytes(unknown)[0] < kv_band_bytes(known)[0] - rank_weights(unknown).loaded_bytes // 20
+    plan = check(unknown.config, unknown.metadata, [unknown.gpu])
+    assert any("not counted" in warning for warning in plan.warnings)
 
 
 def test_adapter_slots_of_llama_8b() -> None:

@@ -30,13 +30,15 @@ class Traits:
     embedding_quantised: bool = True
     embedding_whole: bool = False
     """Neither padded nor cut."""
+    embedding_width: tuple[str, ...] = ()
+    """Config keys of the width of embedding and head, where it isn't the hidden size."""
     embedding_extra: int = 0
     """Rows of the embedding that the head doesn't have."""
     head: str = "lm_head"
     """Absolute name; empty: the model has none."""
     head_quantised: bool = True
     head_bias: Switch = False
-    final_norm: bool = True
+    final_norm: Switch = True
     final_norm_bias: bool | None = None
     """`None`: as the layers' norms."""
     tied: bool | None = False
@@ -142,6 +144,8 @@ class Traits:
     correction: str = ""
     """dtype of the router's correction bias; empty: none."""
     correction_if: Switch = True
+    correction_buffer: bool = False
+    """It is a buffer of the class (transformers'), no parameter."""
     shared: str = ""
     """'count': shared experts x expert width; else the config key of their common width."""
     shared_name: str = "shared_experts"

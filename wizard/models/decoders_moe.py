@@ -1,6 +1,6 @@
 """Decoder layers with experts that no combination of standard pieces describes.
 
-Sources: vLLM 0.33 `model_executor/models/{longcat_flash,step3p5}.py`.
+Sources: vLLM 0.33 `model_executor/models/{dbrx,longcat_flash,step3p5}.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from wizard.models.architectures import Traits
 from wizard.models.attention import Heads, grouped_query, heads_of, hidden_size
 from wizard.models.facts import Facts
 from wizard.models.latent import latent
-from wizard.models.modules import Experts, Linear, Module, Tensor
+from wizard.models.modules import CacheScales, Experts, Linear, Module, Rotary, Tensor
 from wizard.models.patterns import PATTERNS, SPARSE
 from wizard.models.rotary import rope_parameters, rotary_table
 from wizard.models.sparse import dense_width, gated_mlp, sparse_block
@@ -79,3 +79,30 @@ def _step_rotary(facts: Facts, dim: int, index: int, kind: str) -> Module:
         fraction = Facts({"partial_rotary_factor": fractions[index]}).number("partial_rotary_factor", 1.0)
     key = f"{fraction}|{base!r:.32}|{bool(scaling)}"
     return rotary_table(facts, dim, fraction=fraction, parameters=dict(scaling), key=key)
+
+
+def dbrx_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
+    """DBRX: attention and experts have sections of their own; no biases anywhere."""
+    hidden = hidden_size(facts)
+    attention, experts = facts.part("attn_config") or Facts({}), facts.part("ffn_config") or Facts({})
+    queries = facts.int("n_heads", "num_attention_heads", low=1)
+    keys, dim = attention.int("kv_n_heads", default=1, low=1), hidden // queries
+    count = experts.int("moe_num_experts", default=4, low=1)
+    name = "norm_attn_norm.attn"
+    return [
+        Linear(
+            f"{name}.Wqkv", hidden, (queries * dim, keys * dim, keys * dim), heads=(0, keys, keys), parts=()
+        ),
+        Linear(f"{name}.out_proj", queries * dim, (hidden,), "row"),
+        Rotary(rows=facts.int("max_seq_len", "max_position_embeddings", low=1), width=dim, key=""),
+        CacheScales(f"{name}.attn"),
+        Linear("ffn.router.layer", hidden, (count,), "whole", quantised=False),
+        Experts(
+            "ffn.experts",
+            count,
+            hidden,
+            experts.int("ffn_hidden_size", default=3584, low=1),
+            active=experts.int("moe_top_k", default=1),
+        ),
+        Tensor("norms", 2 * hidden),
+    ]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wizard.dataclass import replace
-from wizard.models.cache_layers import CacheLayer, CacheModel
+from wizard.models.cache_layers import CacheLayer, CacheModel, cache_model
 from wizard.models.facts import LARGEST_LAYER_COUNT, Facts
 from wizard.models.metadata import ModelMetadata
 
@@ -59,7 +59,29 @@ MTP_TYPES = frozenset(
 """Model types whose multi-token-prediction modules vLLM can run."""
 
 HEADS = frozenset({"eagle", "eagle3"})
-"""Methods whose draft is one decoder layer of the target's kind (its own config is not at hand)."""
+"""Methods whose draft is a head of decoder layers: one like the target's, where its own config is not at hand."""
+
+
+def method_of(speculative: Mapping[str, Any] | None) -> str | None:
+    """The method that a speculative config means; a bare model's name tells it.
+
+    Source: vLLM 0.33 `config/speculative.py` (`__post_init__`).
+    """
+    if not speculative:
+        return None
+    method, name = speculative.get("method"), speculative.get("model")
+    if isinstance(method, str):
+        return method
+    if not isinstance(name, str):
+        return None
+    lower = name.lower()
+    return "eagle" if "eagle-" in lower else "eagle3" if "eagle3" in lower else "draft_model"
+
+
+def draft_of(metadata: ModelMetadata, speculative: Mapping[str, Any] | None) -> ModelMetadata | None:
+    """Facts of the model that drafts, where they were read along."""
+    name = (speculative or {}).get("model")
+    return metadata.drafts.get(name) if isinstance(name, str) else None
 
 
 def predicts_tokens(metadata: ModelMetadata) -> bool:
@@ -78,8 +100,12 @@ def draft_layers(
     metadata: ModelMetadata, model: CacheModel, method: str | None, speculative: Mapping[str, Any] | None
 ) -> tuple[CacheLayer, ...]:
     """The cache layers that a speculative method adds, all on the last pipeline stage."""
+    draft = draft_of(metadata, speculative)
+    if method == "draft_model":
+        own = cache_model(draft).layers if draft is not None else ()
+        return tuple(replace(layer, index=model.num_layers - 1) for layer in own)
     if method in HEADS:
-        return _copies(model, 1)
+        return _copies(model, draft.num_layers if draft is not None else 1)
     if method != "mtp" and not (method or "").endswith("_mtp"):
         return ()
     pattern = metadata.text.get("mtp_hybrid_override_pattern")

@@ -1,6 +1,6 @@
 """Text encoders: BERT and its kin, layer by layer, with their embeddings and heads.
 
-Sources: vLLM 0.33 `model_executor/models/{bert,roberta,bert_with_rope,modernbert,adapters}.py`.
+Sources: vLLM 0.33 `model_executor/models/{bert,roberta,bert_with_rope,modernbert,adapters,qwen2_rm}.py`.
 """
 
 from __future__ import annotations
@@ -59,6 +59,18 @@ def learned_positions(facts: Facts, traits: Traits) -> list[Module]:
     return [Tensor(f"{traits.prefix}.positions", rows * hidden_size(facts))]
 
 
+def embedding_projections(facts: Facts, traits: Traits) -> list[Module]:
+    """OPT: embeddings of another width than the layers', with a matrix into them and one out, whole everywhere."""
+    hidden = hidden_size(facts)
+    wide = facts.int(*traits.embedding_width, default=hidden, low=1)
+    if wide == hidden:
+        return []
+    return [
+        Linear(f"{traits.prefix}.project_in", wide, (hidden,), "whole"),
+        Linear(f"{traits.prefix}.project_out", hidden, (wide,), "whole"),
+    ]
+
+
 def causal_mask(facts: Facts, traits: Traits) -> list[Module]:
     """GPT-BigCode of transformers keeps a square mask."""
     rows = facts.int("n_positions", "max_position_embeddings", default=1024)
@@ -98,6 +110,7 @@ EXTRAS: Late[Callable[[Facts, Traits], list[Module]]] = Late(
     bert_pooler=bert_pooler,
     learned_positions=learned_positions,
     causal_mask=causal_mask,
+    embedding_projections=embedding_projections,
     word_embedding_norm=word_embedding_norm,
     per_layer_embeddings=per_layer_embeddings,
 )
@@ -114,6 +127,23 @@ def labels(facts: Facts) -> int:
 def score_head(facts: Facts, config: Facts) -> list[Module]:
     """A decoder turned classifier: one float32 matrix instead of the output head."""
     return [Linear("score", hidden_size(facts), (labels(config),), "whole", quantised=False, dtype="float32")]
+
+
+def _reward(facts: Facts, classes: int) -> list[Module]:
+    """Qwen2 as a reward model: two float32 matrices, whatever `num_labels` says."""
+    hidden = hidden_size(facts)
+    return [
+        Linear("score.0", hidden, (hidden,), "column", True, dtype="float32"),
+        Linear("score.2", hidden, (classes,), "row", True, dtype="float32"),
+    ]
+
+
+def reward(facts: Facts, config: Facts) -> list[Module]:
+    return _reward(facts, 1)
+
+
+def process_reward(facts: Facts, config: Facts) -> list[Module]:
+    return _reward(facts, 2)
 
 
 def value_head(facts: Facts, config: Facts) -> list[Module]:
@@ -169,6 +199,8 @@ def classifier(facts: Facts, config: Facts) -> list[Module]:
 
 POOLERS: Mapping[str, Callable[[Facts, Facts], list[Module]]] = {
     "score": score_head,
+    "reward": reward,
+    "process_reward": process_reward,
     "value_head": value_head,
     "roberta_classifier": roberta_classifier,
     "classifier": classifier,

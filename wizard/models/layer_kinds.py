@@ -131,9 +131,10 @@ def _counted_from_one(facts: Facts, rule: Mapping[str, Any], layers: int) -> lis
 
 
 def _indices(facts: Facts, rule: Mapping[str, Any], layers: int) -> list[str]:
-    """LFM2: the layers that attend are listed by index; the others convolve."""
-    full = facts.list("full_attn_idxs")
-    return [FULL if full is None or index in full else "conv" for index in range(layers)]
+    """LFM2 and Bamba: the layers that attend are listed by index; the others convolve, or keep a state."""
+    full = facts.list(str(rule.get("key", "full_attn_idxs")))
+    other = str(rule.get("other", "conv"))
+    return [FULL if full is None or index in full else other for index in range(layers)]
 
 
 def _letters(facts: Facts, rule: Mapping[str, Any], layers: int) -> list[str]:

@@ -85,6 +85,7 @@ def norm(name: str, width: int, bias: bool = False, count: int = 1) -> Tensor:
 LAYERS: Late[Callable[[Facts, Traits, int], list[Module]]] = Late(
     {
         "bert": "encoders.bert_layer",
+        "dbrx": "decoders_moe.dbrx_layer",
         "deci": "decoders.deci_layer",
         "deepseek_v4": "deepseek_v4.deepseek_v4_layer",
         "falcon": "decoders.falcon_layer",

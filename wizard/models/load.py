@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wizard.dataclass import replace
-from wizard.errors import ConfigError, ModelUnavailableError
+from wizard.errors import ConfigError, ModelUnavailableError, WizardError
 from wizard.models import catalogue, facts_cache, hub_settings
 from wizard.models.metadata import ModelMetadata, short
 
@@ -76,6 +76,23 @@ def load(
         why = f"{short(model, 80)}: the hub took more than {HUB_PATIENCE_S:.0f} s."
     said = f"{why} The catalogue's facts are used meanwhile, sized by the architecture."
     return replace(fallback, warnings=(*fallback.warnings, said))
+
+
+def with_draft(metadata: ModelMetadata, speculative: Mapping[str, Any] | None) -> ModelMetadata:
+    """The facts with those of the model that `--speculative-config` names beside it, where this machine has them.
+
+    A directory, the hub cache, an earlier look or the catalogue: never the network. A draft that can't be read is
+    left out, which planning tells.
+    """
+    name = (speculative or {}).get("model")
+    if not isinstance(name, str) or not name or name in metadata.drafts:
+        return metadata
+    revision = (speculative or {}).get("revision")
+    try:
+        draft = load(name, revision=revision if isinstance(revision, str) else None, offline=True)
+    except WizardError:
+        return metadata
+    return replace(metadata, drafts={**metadata.drafts, name: draft})
 
 
 def _counted(metadata: ModelMetadata, traffic: Traffic) -> ModelMetadata:

@@ -116,6 +116,8 @@ class ModelMetadata:
     tokenizer_config: Mapping[str, Any] | None = None
     encoder_max_length: int | None = None
     """`max_seq_length` of sentence_bert_config.json."""
+    drafts: Mapping[str, ModelMetadata] = field(default_factory=dict)
+    """Facts of the models that may draft for this one, by the name a command gives them."""
 
     @property
     def is_moe(self) -> bool:

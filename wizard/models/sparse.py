@@ -43,7 +43,10 @@ def sparse_block(facts: Facts, traits: Traits, index: int) -> list[Module]:
         ),
     ]
     if traits.correction and switched(facts, traits.correction_if):
-        modules.append(Tensor(f"{name}.e_score_correction_bias", count, dtype=traits.correction))
+        buffer = traits.correction_buffer
+        modules.append(
+            Tensor(f"{name}.e_score_correction_bias", count, dtype=traits.correction, buffer=buffer)
+        )
     shared = _shared_width(facts, traits, index, width)
     if shared:
         matrices = gated_mlp(facts, traits, f"{name}.{traits.shared_name}", shared)

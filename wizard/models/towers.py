@@ -27,6 +27,7 @@ TOWERS: Late[Callable[[Facts, Facts], Tower]] = Late(
         "intern_vl": "towers_other.intern_vl",
         "kimi_k25": "towers_native.kimi_k25",
         "kimi_k3": "towers_native.kimi_k3",
+        "kimi_vl": "towers_native.kimi_vl",
         "lfm2_vl": "towers_clip.lfm2_vl",
         "llama4": "towers_other.llama4",
         "llava": "towers_clip.llava",

@@ -13,6 +13,7 @@ from wizard.models.attention import hidden_size
 from wizard.models.facts import Facts
 from wizard.models.modules import Linear, Module, Tensor, Vocabulary
 from wizard.models.towers_audio import whisper_layers
+from wizard.models.towers_native import pixtral_encoder
 from wizard.models.vit import (
     LayerStyle,
     Tower,
@@ -44,12 +45,15 @@ def clip_modules(vision: Facts, prefix: str, *, layers_short: int = 0) -> Tower:
     )
 
 
-def siglip_modules(vision: Facts, prefix: str, *, layers_short: int = 0) -> Tower:
-    """SigLIP: learned positions, a norm after the layers where all of them are used."""
+def siglip_modules(vision: Facts, prefix: str, *, layers_short: int = 0, image: int = 224) -> Tower:
+    """SigLIP: learned positions, a norm after the layers where all of them are used.
+
+    `image`: the side in pixels that transformers' config class fills in.
+    """
     width = vision.int("hidden_size", default=1152)
     depth = max(0, vision.int("num_hidden_layers", default=27) - layers_short)
     style = LayerStyle(f"{prefix}.encoder.layers.{{}}", qkv="self_attn.qkv_proj", out="self_attn.out_proj")
-    positions = patch_count(vision, image=384)
+    positions = patch_count(vision, image=image)
     modules: list[Module] = [
         patches(f"{prefix}.embeddings.patch_embedding", vision, width, bias=True),
         Tensor(f"{prefix}.embeddings.position_embedding", positions * width),
@@ -78,6 +82,8 @@ _ENCODERS: Mapping[str, Callable[..., Tower]] = {
 
 def _image_encoder(config: Facts) -> Tower:
     vision = vision_part(config)
+    if vision.text("model_type") == "pixtral":
+        return pixtral_encoder(vision, layers_short=_layers_short(config))
     build = _ENCODERS.get(vision.text("model_type", "clip_vision_model"), clip_modules)
     return build(vision, "vision_tower.vision_model", layers_short=_layers_short(config))
 
@@ -191,7 +197,7 @@ def paddleocr(config: Facts, text: Facts) -> Tower:
     vision = vision_part(config)
     width = vision.int("hidden_size", default=1152)
     heads = vision.int("num_attention_heads", default=16, low=1)
-    tower = siglip_modules(vision, "visual.vision_model")
+    tower = siglip_modules(vision, "visual.vision_model", image=384)
     merge = vision.int("spatial_merge_size", default=2)
     merged = width * merge * merge
     return replace(

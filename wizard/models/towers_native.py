@@ -6,6 +6,7 @@ Sources: vLLM 0.33 `model_executor/models/{mistral3,pixtral,muse_glimmer,kimi_k2
 
 from __future__ import annotations
 
+from wizard.dataclass import replace
 from wizard.models.attention import hidden_size
 from wizard.models.facts import Facts
 from wizard.models.modules import Linear, Rotary, Tensor
@@ -20,13 +21,11 @@ from wizard.models.vit import (
 )
 
 
-def pixtral(config: Facts, text: Facts) -> Tower:
-    """Mistral 3 with the Pixtral encoder: patches are merged by a matrix that every rank keeps whole."""
-    vision = vision_part(config)
+def pixtral_encoder(vision: Facts, *, layers_short: int = 0) -> Tower:
+    """The Pixtral encoder alone: gated layers without biases, positions that rotate."""
     width = vision.int("hidden_size", default=1024)
     heads = vision.int("num_attention_heads", default=16, low=1)
     dim = vision.int("head_dim", default=width // heads)
-    merge = config.int("spatial_merge_size", default=2)
     style = LayerStyle(
         "vision_tower.transformer.layers.{}",
         qkv="attention.qkv_proj",
@@ -37,21 +36,33 @@ def pixtral(config: Facts, text: Facts) -> Tower:
         gated=True,
         norm_bias=False,
     )
-    hidden = hidden_size(text)
-    name = "multi_modal_projector"
-    bias = config.flag("multimodal_projector_bias")
-    block = encoder_layers(
-        style,
-        vision.int("num_hidden_layers", default=24),
-        width,
-        vision.int("intermediate_size", default=4096),
-    )
+    depth = max(0, vision.int("num_hidden_layers", default=24) - layers_short)
+    block = encoder_layers(style, depth, width, vision.int("intermediate_size", default=4096))
+    sized = Facts(vision.values, {"patch_size": 16})
     return Tower(
         (block,),
         (
-            patches("vision_tower.patch_conv", vision, width, bias=False),
+            patches("vision_tower.patch_conv", sized, width, bias=False),
             layer_norm("vision_tower.ln_pre", width, bias=False),
             Rotary(rows=2, width=dim // 2, key="vision", dtype="float32"),
+        ),
+        heads=heads,
+    )
+
+
+def pixtral(config: Facts, text: Facts) -> Tower:
+    """Mistral 3 with the Pixtral encoder: patches are merged by a matrix that every rank keeps whole."""
+    vision = vision_part(config)
+    encoder = pixtral_encoder(vision)
+    width = vision.int("hidden_size", default=1024)
+    merge = config.int("spatial_merge_size", default=2)
+    hidden = hidden_size(text)
+    name = "multi_modal_projector"
+    bias = config.flag("multimodal_projector_bias")
+    return Tower(
+        encoder.blocks,
+        (
+            *encoder.modules,
             layer_norm(f"{name}.norm", width, bias=False),
             Linear(
                 f"{name}.patch_merger.merging_layer",
@@ -62,7 +73,7 @@ def pixtral(config: Facts, text: Facts) -> Tower:
             ),
             *two_layers(f"{name}.linear_1", f"{name}.linear_2", width, hidden, hidden, bias=bias),
         ),
-        heads=heads,
+        heads=encoder.heads,
     )
 
 
@@ -144,6 +155,13 @@ def kimi_k25(config: Facts, text: Facts) -> Tower:
         heads=heads,
         copied_if_uneven=True,
     )
+
+
+def kimi_vl(config: Facts, text: Facts) -> Tower:
+    """MoonViT for images alone: no time table."""
+    tower = kimi_k25(config, text)
+    kept = tuple(module for module in tower.modules if not module.name.endswith("time_weight"))
+    return replace(tower, modules=kept, copied_if_uneven=False)
 
 
 def kimi_k3(config: Facts, text: Facts) -> Tower:

@@ -85,10 +85,11 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
     blocks = _blocks(facts, traits)
     hidden = hidden_size(facts)
     rows = facts.int("padded_vocab_size", "vocab_size", low=1)
+    wide = facts.int(*traits.embedding_width, default=hidden, low=1) if traits.embedding_width else hidden
     embedding = Vocabulary(
         f"{traits.prefix}.{traits.embedding}",
         rows + traits.embedding_extra,
-        hidden,
+        wide,
         quantised=traits.embedding_quantised,
         whole=traits.embedding_whole,
     )
@@ -96,14 +97,14 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
     last: list[Module] = []
     every: list[Module] = []
     tied: tuple[Module, ...] = ()
-    if traits.final_norm:
+    if switched(facts, traits.final_norm):
         bias = switched(facts, traits.norm_bias) if traits.final_norm_bias is None else traits.final_norm_bias
         last.append(norm(f"{traits.prefix}.norm", hidden, bias))
     if traits.head:
         head = Vocabulary(
             traits.head,
             rows,
-            hidden,
+            wide,
             head=True,
             bias=switched(facts, traits.head_bias),
             quantised=traits.head_quantised,

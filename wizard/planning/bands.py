@@ -9,7 +9,7 @@ from __future__ import annotations
 from wizard.dataclass import dataclass
 from wizard.planning.launch import Launch
 from wizard.planning.vision import encoder_peak_bytes, is_multimodal, takes_items
-from wizard.planning.weights import rank_weights
+from wizard.planning.weights import draft_is_uncounted, rank_weights
 from wizard.schemas.outputs import GIB
 
 
@@ -56,6 +56,8 @@ LORA = Width(0.3, 0.1)
 
 QUANTISED_SHARE = 0.004
 """Of the weights: what repacking adds (p90 of the logs)."""
+UNKNOWN_DRAFT_SHARE = 0.1
+"""Of the weights: a model that drafts and isn't known; usual pairs (8B with 1B, 70B with 8B) are near it."""
 PLAIN_SHARE = 0.001
 """Of the weights: small tensors that share a segment."""
 ESTIMATED_TOTAL_SHARE = 0.005
@@ -109,6 +111,8 @@ def _features(launch: Launch) -> list[Width]:
 def _shares(launch: Launch) -> float:
     """Bytes that grow with the weights, the encoder, or the card."""
     share = PLAIN_SHARE if launch.quantization is None else QUANTISED_SHARE
+    if draft_is_uncounted(launch):
+        share += UNKNOWN_DRAFT_SHARE
     found = share * rank_weights(launch).loaded_bytes + ENCODER_SHARE * encoder_peak_bytes(launch)
     if launch.gpu.unified_memory:
         found += UNIFIED_SHARE * launch.gpu.memory_total_bytes

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from wizard.dataclass import replace
 from wizard.planning.launch import Launch
 from wizard.planning.verdicts import RISKS
-from wizard.planning.weights import weight_doubts
+from wizard.planning.weights import draft_is_uncounted, weight_doubts
 from wizard.schemas.outputs import FeasibilityReport, Plan
 
 
@@ -56,6 +56,11 @@ def weight_warnings(report: FeasibilityReport, launch: Launch) -> Iterator[str]:
     """Doubts about the weights that the verdict doesn't carry."""
     doubts = weight_doubts(launch)
     yield from doubts.warnings
+    if draft_is_uncounted(launch):
+        yield (
+            "The model that drafts is not on this machine: its weights and cache are not counted. Give a directory, or "
+            "a model of the hub cache or the catalogue."
+        )
     if doubts.disagreement and (not doubts.foreign or report.verdict == "wont_start"):
         yield doubts.disagreement
     if report.verdict == "wont_start":

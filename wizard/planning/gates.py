@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from wizard.errors import ConfigError
+from wizard.models.cache_layers import cache_model
 from wizard.models.context import DerivedLength
 from wizard.models.drafts import draft_modules, predicts_tokens
-from wizard.models.metadata import declared_dtype
+from wizard.models.metadata import ModelMetadata, declared_dtype
 from wizard.models.quantization import method_name as declared_method
 from wizard.models.schemes import schemed_model
 from wizard.planning.flag_gates import flags
@@ -60,10 +61,14 @@ def _known_model(launch: Launch) -> Refusal | None:
             return Refusal(
                 "invalid_config", errors.custom_code(metadata.model), (("trust_remote_code", True),)
             )
-    if last is not None:
+    if last is not None and architecture not in known.transformers:
         return Refusal(
             "unsupported", errors.architecture_removed(architecture=architecture, last_version=last)
         )
+    if last is not None:
+        stuck = _beside_attention(metadata)
+        if stuck is not None:
+            return Refusal("unsupported", stuck)
     if launch.rules.number < known.number:
         return None
     if architecture in known.plugins:
@@ -78,6 +83,16 @@ def _known_model(launch: Launch) -> Refusal | None:
     ):
         return Refusal("unsupported", errors.architecture_unknown([architecture]))
     return None
+
+
+def _beside_attention(metadata: ModelMetadata) -> str | None:
+    """The Transformers backend, which runs what vLLM has no class for any more, knows attention alone."""
+    try:
+        layers = cache_model(metadata).layers
+    except ConfigError:
+        return None
+    state = next((layer.index for layer in layers if layer.kind == "state"), None)
+    return None if state is None else errors.beside_attention(layer=state)
 
 
 def _architectures(config: Mapping[str, Any]) -> list[str]:
@@ -145,7 +160,7 @@ def _quantization(launch: Launch) -> Refusal | None:
     if asked is not None and declared is None and method_name(asked) not in ONLINE_METHODS:
         return Refusal(
             "invalid_config",
-            f"Cannot find the config file for {method_name(asked)}",
+            f"Cannot find the config file for {asked}",
             (("quantization", None),),
         )
     return _quantization_on_gpu(launch)

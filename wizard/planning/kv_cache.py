@@ -124,6 +124,7 @@ def _layout(launch: Launch) -> KVLayout:
         config.kv_cache_dtype,
         launch.num_speculative_tokens,
         launch.speculative_method,
+        str((config.speculative_config or {}).get("model")),
         launch.prefix_caching,
         launch.max_model_len if keeps_states and not launch.prefix_caching else 0,
         config.block_size,

@@ -12,6 +12,7 @@ from typing import Any
 
 from wizard.dataclass import dataclass
 from wizard.models.cache_layers import is_attention_free, is_encoder, is_encoder_decoder
+from wizard.models.drafts import method_of
 from wizard.models.metadata import ModelMetadata
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
 from wizard.vllm import limits
@@ -211,8 +212,7 @@ def resolve(
     async_scheduling = (
         version_rules.async_scheduling if config.async_scheduling is None else config.async_scheduling
     ) and not whole_input
-    method = speculative.get("method")
-    speculative_method = method if isinstance(method, str) else None
+    speculative_method = method_of(speculative)
     v2_runner = uses_v2_runner(
         version_rules,
         metadata,

@@ -245,7 +245,7 @@ def run_plan(
     or HardwareError, each one sentence.
     """
     from wizard.hardware.resolve import machines, resolve_hardware
-    from wizard.models.load import siblings_in_time
+    from wizard.models.load import siblings_in_time, with_draft
     from wizard.models.metadata import load_model_metadata
 
     if metadata is None:
@@ -257,6 +257,11 @@ def run_plan(
             offline=offline,
             traffic=traffic,
         )
+    if request.policy.extra_args:
+        from wizard.planning.typed import settled
+
+        version = request.policy.vllm_version or NEWEST_KNOWN
+        metadata = with_draft(metadata, settled(request, version).fields.get("speculative_config"))
     if gpus is None:
         gpus = resolve_hardware(request.hardware)
     result, chosen = _planned(request, metadata, gpus, None)

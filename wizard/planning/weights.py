@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from wizard.dataclass import dataclass, replace
 from wizard.errors import ConfigError, UnsizedError
+from wizard.models.drafts import draft_of
 from wizard.models.metadata import Checkpoint, ModelMetadata
 from wizard.models.modules import (
     Module,
@@ -127,7 +128,8 @@ def _remembered(launch: Launch) -> RankWeights:
         if launch.config.enable_lora
         else None
     )
-    key = (layout, online, launch.rules.number[:2], launch.speculative_method, lora)
+    draft = (launch.config.speculative_config or {}).get("model") if launch.speculative_method else None
+    key = (layout, online, launch.rules.number[:2], launch.speculative_method, str(draft), lora)
     remembered = _ranks.setdefault(launch.metadata, {})
     result = remembered.get(key)
     if result is None:
@@ -269,15 +271,39 @@ def _size(size_bytes: int) -> str:
 
 def _draft_bytes(model: SchemedModel, sizer: Sizer, launch: Launch) -> int:
     """Loaded bytes of the layers that speculative decoding adds."""
-    if launch.speculative_method is None:
+    method = launch.speculative_method
+    if method is None:
         return 0
+    draft = draft_of(launch.metadata, launch.config.speculative_config)
+    if method == "draft_model":
+        return 0 if draft is None else _whole_draft_bytes(draft, launch)
     from wizard.models.mtp import draft_blocks
 
     drafted = _Sum()
-    for group in grouped(draft_blocks(launch.metadata, launch.speculative_method), model.quantization):
+    for group in grouped(draft_blocks(launch.metadata, method, draft), model.quantization):
         if not isinstance(group.module, Rotary):
             drafted.add(group.module, sizer.size(group.module, group.scheme), len(group.indices))
     return drafted.stage().loaded_bytes
+
+
+def draft_is_uncounted(launch: Launch) -> bool:
+    """A whole model drafts, and nothing is known of it."""
+    return (
+        launch.speculative_method == "draft_model"
+        and draft_of(launch.metadata, launch.config.speculative_config) is None
+    )
+
+
+def _whole_draft_bytes(draft: ModelMetadata, launch: Launch) -> int:
+    """Loaded bytes of a whole model that drafts: cut like the target, embedding and head its own.
+
+    Source: vLLM 0.33 `v1/spec_decode/draft_model.py` (it shares nothing), `config/speculative.py` (its dtype and TP
+    are the target's).
+    """
+    layout = replace(_layout(launch), pp=1, encoder_absent=False)
+    config = launch.config.model_copy(update={"enable_lora": False, "speculative_config": None})
+    alone = replace(launch, metadata=draft, config=config, speculative_method=None, pp=1)
+    return _compute(schemed_model(draft, None), layout, alone).loaded_bytes
 
 
 def _lora_bytes(model: SchemedModel, sizer: Sizer, launch: Launch) -> int:

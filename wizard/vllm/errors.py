@@ -165,6 +165,14 @@ def architecture_removed(*, architecture: str, last_version: str) -> str:
     )
 
 
+def beside_attention(*, layer: int) -> str:
+    """`model_executor/models/transformers/base.py`: layers that are no attention of transformers."""
+    return (
+        f"Layer {layer} (linear_attention) does not dispatch through the Transformers attention interface and vLLM "
+        "has no other way to handle it."
+    )
+
+
 def architecture_plugin(*, architecture: str, url: str) -> str:
     return (
         f"Model architecture {architecture} is not supported in-tree anymore. Please install the plugin at {url} "

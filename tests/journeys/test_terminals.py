@@ -186,7 +186,9 @@ def test_over_a_real_sshd_inside_tmux(
     with Terminal([*sshd, inside], environment=environment, size=size) as terminal:
         terminal.wait_for("Fits")
         terminal.resize(60, 16)
-        terminal.wait_for(lambda _: "? help" in terminal.lines[-1])
+        # what only the narrow layout shows: the emulator's own cut of the old screen still has the old key bar,
+        # and tmux, told of two sizes at once, has nothing to draw anew
+        terminal.wait_for("✓ Fits   tp 1")
         terminal.resize(*size)
         terminal.wait_for(lambda _: "? help" in terminal.lines[-1])
         walk(terminal)

@@ -232,6 +232,20 @@ def test_an_eagle3_head_of_llama_8b(known: bool) -> None:
     assert kv_layout(launch).bytes_per_block == 33 * 65_536
 
 
+def test_a_head_is_not_quantised_with_its_model() -> None:
+    asked = {"method": "eagle3", "model": "org/head", "num_speculative_tokens": 3}
+    plain = rank_weights(launched(speculative_config=asked)).draft_bytes
+    quantised = model(quantization_config=FP8_BLOCKS)
+    assert rank_weights(launched(quantised, speculative_config=asked)).draft_bytes == plain
+
+
+def test_a_head_keeps_a_cache_of_its_own_shape() -> None:
+    asked = {"method": "eagle3", "model": "org/head", "num_speculative_tokens": 3}
+    narrow = model(**{**EAGLE3, "num_key_value_heads": 4})
+    launch = launched(replace(model(), drafts={"org/head": narrow}), speculative_config=asked)
+    assert kv_layout(launch).bytes_per_block == 32 * 65_536 + 32_768
+
+
 def small() -> Any:
     """Llama 3.2 1B's shape."""
     return model(

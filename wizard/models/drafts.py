@@ -101,11 +101,11 @@ def draft_layers(
 ) -> tuple[CacheLayer, ...]:
     """The cache layers that a speculative method adds, all on the last pipeline stage."""
     draft = draft_of(metadata, speculative)
-    if method == "draft_model":
-        own = cache_model(draft).layers if draft is not None else ()
+    if draft is not None and (method == "draft_model" or method in HEADS):
+        own = cache_model(draft).layers
         return tuple(replace(layer, index=model.num_layers - 1) for layer in own)
     if method in HEADS:
-        return _copies(model, draft.num_layers if draft is not None else 1)
+        return _copies(model, 1)
     if method != "mtp" and not (method or "").endswith("_mtp"):
         return ()
     pattern = metadata.text.get("mtp_hybrid_override_pattern")

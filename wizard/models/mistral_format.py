@@ -1,8 +1,7 @@
 """Mistral's own params.json as the config that vLLM makes of it. Pure.
 
 Source: vLLM 0.33 `transformers_utils/configs/mistral.py` and `MistralConfigParser` of
-`transformers_utils/config.py`; vision models are described as Mistral 3, whose modules are those of
-vLLM's Pixtral class.
+`transformers_utils/config.py`; vision models are vLLM's Pixtral class.
 """
 
 from __future__ import annotations
@@ -103,7 +102,7 @@ def _with_vision(
     hub_vision = hub_config.get("vision_config")
     config = {
         **hub_config,
-        "architectures": ["Mistral3ForConditionalGeneration"],
+        "architectures": ["PixtralForConditionalGeneration"],
         "model_type": "mistral3",
         "text_config": {**text, "model_type": "mistral"},
         "vision_config": {**(hub_vision if isinstance(hub_vision, Mapping) else {}), **vision},

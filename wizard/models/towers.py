@@ -43,6 +43,7 @@ TOWERS: Late[Callable[[Facts, Facts], Tower]] = Late(
         "paligemma": "towers_clip.paligemma",
         "phi3v": "towers_clip.phi3v",
         "pixtral": "towers_native.pixtral",
+        "pixtral_native": "towers_native.pixtral_native",
         "qwen2_5_omni": "towers_qwen.qwen2_5_omni",
         "qwen2_5_vl": "towers_qwen.qwen2_5_vl",
         "qwen2_audio": "towers_audio.qwen2_audio",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from wizard.dataclass import replace
 from wizard.models.attention import hidden_size
 from wizard.models.facts import Facts
-from wizard.models.modules import Linear, Rotary, Tensor
+from wizard.models.modules import Linear, Module, Rotary, Tensor
 from wizard.models.vit import (
     LayerStyle,
     Tower,
@@ -75,6 +75,36 @@ def pixtral(config: Facts, text: Facts) -> Tower:
         ),
         heads=encoder.heads,
     )
+
+
+def pixtral_native(config: Facts, text: Facts) -> Tower:
+    """Mistral's own format: the encoder without a table, and an adapter that every rank keeps whole."""
+    vision = vision_part(config)
+    encoder = pixtral_encoder(vision)
+    width, hidden = vision.int("hidden_size", default=1024), hidden_size(text)
+    plain = tuple(
+        replace(module, quantised=False) if isinstance(module, Linear) else module
+        for module in encoder.blocks[0].modules
+    )
+    modules: list[Module] = [module for module in encoder.modules if not isinstance(module, Rotary)]
+    if vision.flag("add_pre_mm_projector_layer_norm"):
+        modules.append(layer_norm("pre_mm_projector_norm", width, bias=False))
+    if vision.text("mm_projector_id") == "patch_merge":
+        merge = vision.int("spatial_merge_size", default=1, low=1)
+        modules.append(
+            Linear("patch_merger.merging_layer", width * merge * merge, (width,), "whole", quantised=False)
+        )
+    modules += two_layers(
+        "vision_language_adapter.w_in",
+        "vision_language_adapter.w_out",
+        width,
+        hidden,
+        hidden,
+        bias=vision.flag("adapter_bias", default=True),
+        split=False,
+        quantised=False,
+    )
+    return Tower((replace(encoder.blocks[0], modules=plain),), tuple(modules), heads=encoder.heads)
 
 
 def muse_glimmer(config: Facts, text: Facts) -> Tower:

@@ -13,13 +13,14 @@ from weakref import WeakKeyDictionary
 
 from wizard.dataclass import dataclass, replace
 from wizard.errors import ConfigError, UnsizedError
-from wizard.models.drafts import draft_of
+from wizard.models.drafts import HEADS, draft_of
 from wizard.models.metadata import Checkpoint, ModelMetadata
 from wizard.models.modules import (
     Module,
     ModuleTree,
     Rotary,
 )
+from wizard.models.quantization import quantization_of
 from wizard.models.schemes import Group, SchemedModel, grouped, schemed_model
 from wizard.models.tree import module_tree
 from wizard.planning.launch import Launch
@@ -279,8 +280,12 @@ def _draft_bytes(model: SchemedModel, sizer: Sizer, launch: Launch) -> int:
         return 0 if draft is None else _whole_draft_bytes(draft, launch)
     from wizard.models.mtp import draft_blocks
 
+    quantization = model.quantization
+    if method in HEADS:  # a head is quantised by its own config alone (`get_draft_quant_config`)
+        quantization = quantization_of(draft) if draft is not None else None
+        sizer = Sizer(sizer.layout, quantization, [])
     drafted = _Sum()
-    for group in grouped(draft_blocks(launch.metadata, method, draft), model.quantization):
+    for group in grouped(draft_blocks(launch.metadata, method, draft), quantization):
         if not isinstance(group.module, Rotary):
             drafted.add(group.module, sizer.size(group.module, group.scheme), len(group.indices))
     return drafted.stage().loaded_bytes

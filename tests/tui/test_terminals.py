@@ -68,7 +68,7 @@ async def test_other_plans_have_a_row_below_their_heading() -> None:
         async with opened(size=size) as (app, pilot):
             await pilot.press("4")
             await settled(app, pilot)
-            assert ("Other plans" in text(app)) == ("✓ two replicas" in text(app)), size
+            assert ("lans (p)" in text(app)) == ("✓ two replicas" in text(app)), size
             await pilot.press("p")
             await settled(app, pilot)
             assert "✓ two replicas" in text(app), size

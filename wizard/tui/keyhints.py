@@ -18,7 +18,7 @@ KeyHint = tuple[str, str]
 """A key, and what it does."""
 
 
-FIRST_TO_GO = ("p", "Tab", "w", "u", "^_", "^p", "Esc", "f", "^f")
+FIRST_TO_GO = ("Tab", "w", "u", "^_", "^p", "p", "Esc", "f", "^f")
 """What a narrow bar leaves out, in this order: going on, help and the way out stay to the last."""
 
 

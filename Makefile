@@ -11,6 +11,7 @@ help:  ## list the targets
 $(BIN)/.run: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m compileall -q wizard
 	touch $@
 
 $(BIN)/.dev: pyproject.toml requirements.lock | $(BIN)/.run

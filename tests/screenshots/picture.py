@@ -87,7 +87,7 @@ def draw(strips: Sequence[Strip], size: tuple[int, int], path: Path) -> bool:
                 cells = cell_len(character)
                 _cell(pen, loaded[1 if style and style.bold else 0], character, x, y, cells, front, back)
                 x += cells
-    image.quantize(colors=128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+    image.quantize(colors=256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
         path, optimize=True
     )
     return True

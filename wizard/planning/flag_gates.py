@@ -1,7 +1,7 @@
 """vLLM's checks of flags against each other, before it looks at the model's weights.
 
 Sources: vLLM 0.33 `config/{parallel,lora,scheduler,vllm}.py`, `engine/arg_utils.py`; sentences in
-`wizard.vllm.errors`. Flags without a field of their own are read off the typed words.
+`wizard.vllm.combination_errors`. Flags without a field of their own are read off the typed words.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from wizard.planning.launch import Launch
 from wizard.planning.refusals import Refusal
-from wizard.vllm import errors
+from wizard.vllm import combination_errors as errors
 
 EXTERNAL = frozenset({"--data-parallel-rank", "--data-parallel-external-lb", "-dpr", "-dpe"})
 """Flags that say that something else spreads requests over data-parallel ranks."""

@@ -17,6 +17,7 @@ from wizard.planning.launch import Launch
 from wizard.planning.refusals import Refusal
 from wizard.planning.weights import rank_weights
 from wizard.vllm import errors
+from wizard.vllm.combination_errors import EXPERT_GROUPS
 from wizard.vllm.kv_dtypes import TURBOQUANT_BITS, quantized
 from wizard.vllm.limits import method_name
 
@@ -145,7 +146,7 @@ def shards(launch: Launch) -> Refusal | None:
     if not found:
         return None
     halves = launch.tp // 2
-    narrower = "divisible" in found[0] or found[0] == errors.EXPERT_GROUPS
+    narrower = "divisible" in found[0] or found[0] == EXPERT_GROUPS
     change = (("tensor_parallel_size", halves),) if halves and narrower else ()
     return Refusal("invalid_config" if change else "unsupported", found[0], change)
 

@@ -35,7 +35,7 @@ from wizard.models.storage import (
     linear_tensors,
 )
 from wizard.planning.allocator import unsplit_bytes
-from wizard.vllm import errors
+from wizard.vllm import combination_errors as errors
 
 ATTENTION_BUFFER_BYTES = 16
 """Four float32 scales per attention layer, quantised or not (layers/attention/attention.py)."""

@@ -50,6 +50,9 @@ _REPLIES = (
 )
 """What a terminal of today answers when it is asked what it can do."""
 
+LONGEST_QUESTION = 10
+"""Bytes of the longest of them."""
+
 _UNDRAWN = re.compile(
     rb"\x1b\[[<>=][0-9;:]*[a-zA-Z]|\x1b\[\?[0-9;]*\$[a-z]|\x1b\[\?u|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bP[^\x1b]*\x1b\\"
 )
@@ -79,6 +82,7 @@ class Terminal:
         self.answering = True
         """Whether questions are answered at once; else `answer` does, as a slow link would at last."""
         self._unanswered = b""
+        self._heard = b""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             with contextlib.suppress(OSError):
@@ -232,11 +236,20 @@ class Terminal:
                 self._reap(block=False)
             return False
         self.output += data
-        self._unanswered += b"".join(reply for pattern, reply in _REPLIES if pattern.search(data))
+        self._unanswered += self._replies(data)
         if self.answering:
             self.answer()
         self._draw(data)
         return True
+
+    def _replies(self, data: bytes) -> bytes:
+        """What a terminal answers; a question may come in two pieces."""
+        heard, replies, end = self._heard + data, b"", 0
+        for pattern, reply in _REPLIES:
+            for asked in pattern.finditer(heard):
+                replies, end = replies + reply, max(end, asked.end())
+        self._heard = heard[end:][-LONGEST_QUESTION:]
+        return replies
 
     def answer(self) -> None:
         """Answers what was asked until now."""

@@ -120,4 +120,4 @@ def test_a_terminal_that_never_answers_is_not_waited_for(start: Start) -> None:
         terminal.press(key)
         terminal.settle(0.15)
     terminal.press("3")
-    terminal.wait_for("▸Preset", deadline_s=flow.GIVE_UP_S + 10)
+    terminal.wait_for("▸Preset", deadline_s=flow.MOST_LOST * flow.PATIENCE_S + 10)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.journey
 def walk(terminal: Terminal) -> None:
     """All five screens, one answer, and out."""
     terminal.wait_for("Fits")
-    for number, sight in (("2", "Machines"), ("3", "Concurrency"), ("4", "Utilisation"), ("5", "Directory")):
+    for number, sight in (("2", "Taken"), ("3", "Concurrency"), ("4", "Utilisation"), ("5", "Directory")):
         terminal.press(number)
         terminal.wait_for(sight)
         assert "Fits" in terminal.text
@@ -190,7 +190,7 @@ def test_over_a_real_sshd_inside_tmux(
         # and tmux, told of two sizes at once, has nothing to draw anew
         terminal.wait_for("✓ Fits   tp 1")
         terminal.resize(*size)
-        terminal.wait_for(lambda _: "? help" in terminal.lines[-1])
+        terminal.wait_for(lambda _: "F1 help" in terminal.lines[-1] and "undo" in terminal.lines[-1])
         walk(terminal)
 
 

@@ -15,8 +15,10 @@ WINDOW_BYTES = 6000
 """Most bytes under way: a little over what 128 kbit/s carry in a round trip of 300 ms (4,800)."""
 ASK_AFTER_BYTES = 1500
 """Bytes after which it is worth asking: no single step of a slider comes to this."""
-GIVE_UP_S = 8.0
-"""Without an answer for so long, the terminal doesn't answer any more."""
+PATIENCE_S = 1.5
+"""Without an answer for so long, it was lost: the window takes less even at 40 kbit/s."""
+MOST_LOST = 3
+"""So many lost in a row, and the terminal is not asked any more."""
 
 
 class Flow:
@@ -26,6 +28,7 @@ class Flow:
         self.under_way_bytes = 0
         self._unasked_bytes = 0
         self._asked_s: float | None = None
+        self._lost = 0
         self.answers = False
         """Whether this terminal answers at all."""
 
@@ -42,15 +45,16 @@ class Flow:
 
     def answered(self) -> None:
         """The terminal has drawn everything up to the question."""
-        self.answers = True
+        self.answers, self._lost = True, 0
         self.under_way_bytes, self._asked_s = self._unasked_bytes, None
 
     def is_full(self, now: float) -> bool:
         """Whether the next frame has to wait."""
         if self._asked_s is None or self.under_way_bytes < WINDOW_BYTES:
             return False
-        if now > self._asked_s + GIVE_UP_S:
-            self.answers, self._asked_s = False, None
-            self.under_way_bytes = self._unasked_bytes = 0
-            return False
-        return True
+        if now <= self._asked_s + PATIENCE_S:
+            return True
+        self._lost += 1
+        self.answers = self._lost < MOST_LOST
+        self.under_way_bytes, self._unasked_bytes, self._asked_s = 0, 0, None
+        return False

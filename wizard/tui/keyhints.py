@@ -18,17 +18,17 @@ KeyHint = tuple[str, str]
 """A key, and what it does."""
 
 
-FIRST_TO_GO = ("Tab", "w", "u", "^_", "^p", "p", "Esc", "f", "^f")
+FIRST_TO_GO = ("next", "why", "undo", "commands", "plans", "back", "fixes")
 """What a narrow bar leaves out, in this order: going on, help and the way out stay to the last."""
 
 
 def fitting(keys: Sequence[KeyHint], fits: Callable[[Sequence[KeyHint]], bool]) -> Sequence[KeyHint]:
     """Those of `keys` that a bar has room for, in their order."""
     kept = list(keys)
-    for name in FIRST_TO_GO:
+    for does in FIRST_TO_GO:
         if fits(kept):
             break
-        kept = [key for key in kept if key[0] != name]
+        kept = [key for key in kept if key[1] != does]
     while kept and not fits(kept):
         kept.pop(0)
     return kept
@@ -50,7 +50,8 @@ def common_keys(
     """Keys that work with this focus whatever it is for, the most wanted first.
 
     A text box takes letters and `?` for its text, so that there the keys that no text holds are named; a
-    control with `takes_enter` has a use of its own for Enter.
+    control with `takes_enter` has a use of its own for Enter. Names are padded, so that the rest of the bar stands
+    still and a move of focus costs a few cells.
     """
     typing = isinstance(focused, Input)
     at = next(number for number, (name, _) in enumerate(STEPS) if name == step)
@@ -58,16 +59,16 @@ def common_keys(
     if at + 1 < len(STEPS):
         on = ("Enter", STEPS[at + 1][1].lower())
         if getattr(focused, "takes_enter", False):
-            on = (" " * len(on[0]), " " * len(on[1]))  # the rest of the bar stands still
+            on = (" " * len(on[0]), " " * len(on[1]))
         keys.append(on)
     keys.append(("Tab", "next"))
     if at:
         keys.append(("Esc", "back"))
     if view.plan is not None and view.plan.fixes:
-        keys.append(("^f" if typing else "f", "fixes"))
-    if view.plan is not None and not typing:
-        keys.append(("w", "why"))
+        keys.append(("^f" if typing else " f", "fixes"))
+    if view.plan is not None:
+        keys.append((" " if typing else "w", "why"))
         if step != "policy":
-            keys.append(("p", "plans"))
-    undo, guide = ("^_", "F1") if typing else ("u", "?")
+            keys.append((" " if typing else "p", "plans"))
+    undo, guide = ("^_", "F1") if typing else (" u", " ?")
     return [*keys, (undo, "undo"), (guide, "help"), ("^p", "commands"), ("^q", "quit")]

@@ -118,4 +118,7 @@ def _cells(key: tuple[str, str]) -> int:
 
 
 def _pair(key: tuple[str, str]) -> Line:
-    return (Span(" " + key[0], "key"), Span(f" {key[1]} ", "quiet"))
+    does = (
+        key[1] if key[0].strip() else " " * cells_of((Span(key[1]),))
+    )  # one that has no use here keeps its place
+    return (Span(" " + key[0], "key"), Span(f" {does} ", "quiet"))

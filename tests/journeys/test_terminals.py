@@ -190,7 +190,7 @@ def test_over_a_real_sshd_inside_tmux(
         # and tmux, told of two sizes at once, has nothing to draw anew
         terminal.wait_for("✓ Fits   tp 1")
         terminal.resize(*size)
-        terminal.wait_for(lambda _: "F1 help" in terminal.lines[-1] and "undo" in terminal.lines[-1])
+        terminal.wait_for(lambda _: "F1 help" in terminal.lines[-1] and "^p commands" in terminal.lines[-1])
         walk(terminal)
 
 

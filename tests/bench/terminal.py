@@ -74,7 +74,7 @@ def drive(name: str, home: str, keys: str, *options: str) -> dict[str, Any]:
     return found
 
 
-def start_rows(rounds: int = 7) -> Iterator[str]:
+def start_rows(rounds: int = 5) -> Iterator[str]:
     """Starts, interleaved: milliseconds to a frame of use, bytes, and what an idle screen costs."""
     with TemporaryDirectory() as home:
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in PROGRAMS}
@@ -105,7 +105,7 @@ def start_rows(rounds: int = 7) -> Iterator[str]:
     yield "must be: at most 1.35 x sixty, 24,000 bytes, idle 0"
 
 
-def key_rows(size: str, rounds: int = 3) -> Iterator[str]:
+def key_rows(size: str, rounds: int = 2) -> Iterator[str]:
     """A step of a slider with all that follows from it, to the last byte, and Tab; rounds interleaved."""
     rows: dict[str, list[dict[str, Any]]] = {"sixty": [], **{name: [] for name in SLIDERS}}
     with TemporaryDirectory() as home:

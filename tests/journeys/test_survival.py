@@ -42,8 +42,7 @@ def continues(start: Start) -> None:
     again = start()
     again.wait_for("Continue where you left off?")
     again.press("enter")
-    again.wait_for("12 of 349")
-    assert "▸" in again.text
+    again.wait_for(lambda text: "12 of 349" in text and "▸" in text)
     again.press("ctrl+q")
     assert again.wait_exit() == 0
 

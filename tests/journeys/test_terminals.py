@@ -28,8 +28,7 @@ def walk(terminal: Terminal) -> None:
     terminal.wait_for("Fits")
     for number, sight in (("2", "Taken"), ("3", "Concurrency"), ("4", "Utilisation"), ("5", "Directory")):
         terminal.press(number)
-        terminal.wait_for(sight)
-        assert "Fits" in terminal.text
+        terminal.wait_for(lambda text, sight=sight: sight in text and "Fits" in text)
     terminal.press("escape")
     terminal.wait_for("Utilisation")
     terminal.press("right")

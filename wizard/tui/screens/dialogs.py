@@ -130,7 +130,7 @@ class WhyDialog(GuideDialog):
         told = [f"{value}\n    {why}" for value, why in plan_reasons(plan)]
         basis = plan.performance.basis if plan.performance is not None else ""
         known = [f"Forecast\n    {basis[:1].upper()}{basis[1:]}."] if basis else []
-        super().__init__(f"Why this plan for {plan.model.id}", "\n".join([*told, *known]))
+        super().__init__("Why this plan", "\n".join([*told, *known]))
 
     def worded(self, title: str, text: str) -> Words:
         return Words(f"{printable(title, 200)} (↑↓ scroll, Esc closes)", text)

@@ -489,18 +489,7 @@ def _unserved(
     refused = refusal(launch)
     if refused is None:
         raise error
-    report = refused_report(launch, refused)
-    return Plan(
-        vllm_version=version,
-        model=summarise(metadata),
-        nodes=request.hardware.nodes,
-        gpus=tuple(gpus),
-        config=config,
-        feasibility=report,
-        performance=None,
-        warnings=_warnings(metadata, gpus, version),
-        resolved=resolved(launch, report),
-    )
+    return _uncounted(request, launch, gpus, version, refused_report(launch, refused))
 
 
 def _refused_flags(
@@ -518,15 +507,29 @@ def _refused_flags(
     change: Changes = (("policy.extra_args", ()),)
     report = replace(refused_report(launch, Refusal("invalid_config", str(error))), quoted=False)
     fix = Fix("without the extra flags", change, "planned without them", choice.report.verdict)
+    fixes = (fix,) if choice.report.verdict != "wont_start" else ()
+    return _uncounted(request, launch, gpus, version, report, fixes)
+
+
+def _uncounted(
+    request: PlanRequest,
+    launch: Launch,
+    gpus: Sequence[GPUInfo],
+    version: str,
+    report: FeasibilityReport,
+    fixes: tuple[Fix, ...] = (),
+) -> Plan:
+    """The plan of what stops before memory is counted: the verdict, and no forecast."""
+    metadata = launch.metadata
     return Plan(
         vllm_version=version,
         model=summarise(metadata),
         nodes=request.hardware.nodes,
         gpus=tuple(gpus),
-        config=config,
+        config=launch.config,
         feasibility=report,
         performance=None,
-        fixes=(fix,) if choice.report.verdict != "wont_start" else (),
+        fixes=fixes,
         warnings=(*_warnings(metadata, gpus, version), *metadata.load_risks),
         resolved=resolved(launch, report),
     )

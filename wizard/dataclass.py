@@ -15,7 +15,7 @@ __all__ = ["asdict", "dataclass", "field", "replace"]
 
 _MISSING: Any = object()
 
-_OFTEN = 8
+_OFTEN = 96
 """Objects after which `__init__` is compiled: that takes as long as making so many without."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from wizard.dataclass import replace
 from wizard.render.arguments import ServeArguments, serve_arguments
-from wizard.render.compose import compose_document
 from wizard.render.container import (
     COMPILE_CACHE,
     HUB_CACHE,
@@ -78,6 +77,8 @@ def render_docker_compose(
     driver: str | None = None,
 ) -> str:
     """A Compose file with one service; pure."""
+    from wizard.render.compose import compose_document  # with its nginx: nothing that a lone command needs
+
     container = container_of_config(config, version, host=host, port=port, driver=driver)
     return to_yaml(compose_document(container))
 

@@ -23,18 +23,25 @@ Table = dict[str, Any]
 
 def decode(data: dict[str, Any], version: str) -> Table:
     """One version's table: `{"flags": {name: record}, **facts}`. KeyError-free for versions in the file."""
-    holds = _Holds(data["versions"], version)
-    flags: dict[str, dict[str, Any]] = {}
-    for name, forms in data["flags"].items():
-        for form in forms:
-            if "in" in form and not holds[form["in"]]:
-                continue
-            record = {key: value for key, value in form.items() if key != "in"}
-            for key in LISTS:
-                if key in record:
-                    record[key] = [value for value, when in record[key].items() if holds[when]]
-            flags[name] = record
-    return {"flags": flags, **{name: holds[data["facts"].get(name, "-")] for name in FACTS}}
+    holds = Holds(data["versions"], version)
+    records = {name: record(forms, holds) for name, forms in data["flags"].items()}
+    return {"flags": {name: each for name, each in records.items() if each is not None}, **facts(data, holds)}
+
+
+def facts(data: dict[str, Any], holds: Holds) -> dict[str, bool]:
+    """The properties of one version's parser."""
+    return {name: holds[data["facts"].get(name, "-")] for name in FACTS}
+
+
+def record(forms: list[dict[str, Any]], holds: Holds) -> dict[str, Any] | None:
+    """One flag as one version has it; None where it has none."""
+    found = next((form for form in reversed(forms) if holds[form.get("in", "")]), None)
+    if found is None:
+        return None
+    lists = {
+        key: [value for value, when in found[key].items() if holds[when]] for key in LISTS if key in found
+    }
+    return {**{key: value for key, value in found.items() if key != "in"}, **lists}
 
 
 def versions_with(data: dict[str, Any], flag: str) -> list[str]:
@@ -44,7 +51,7 @@ def versions_with(data: dict[str, Any], flag: str) -> list[str]:
     return [
         version
         for version in versions
-        if any(_Holds(versions, version)[form.get("in", "")] for form in forms)
+        if any(Holds(versions, version)[form.get("in", "")] for form in forms)
     ]
 
 
@@ -121,7 +128,7 @@ def _ranges(indexes: list[int], versions: list[str]) -> str:
     )
 
 
-class _Holds(dict[str, bool]):
+class Holds(dict[str, bool]):
     """Whether a range of versions, such as `0.10.2..0.12.0,0.28.0..`, holds one version."""
 
     def __init__(self, versions: list[str], version: str) -> None:

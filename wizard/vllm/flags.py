@@ -6,13 +6,13 @@ Source: vLLM's wheels 0.10.2-0.33.0, read by `wizard/data/refresh_flags.py`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Literal, cast
 
 from wizard.data import read_text
 from wizard.dataclass import dataclass
-from wizard.vllm.flag_codec import decode, versions_with
+from wizard.vllm.flag_codec import Holds, facts, record, versions_with
 from wizard.vllm.versions import parse_version
 
 Kind = Literal[
@@ -75,8 +75,6 @@ class FlagTable:
     source_version: str
     """The release it was read from: another patch, or the nearest one, where `version` was not read."""
     flags: Mapping[str, Flag]
-    options: Mapping[str, tuple[Flag, bool]]
-    """Every accepted spelling: the flag, and whether this spelling turns it on."""
     yaml_false_negates: bool
     """A `--config` file's `x: false` becomes --no-x (since 0.28) where the full parser reads the file, which it
     does not under `vllm serve` (serve_yaml.py); dropped before."""
@@ -84,6 +82,11 @@ class FlagTable:
     """`--x-config.key 32k` is a number (since 0.20)."""
     serve_takes_model: bool
     """`vllm serve --model M` works (since 0.11.1), if with a warning."""
+
+    @property
+    def options(self) -> Mapping[str, tuple[Flag, bool]]:
+        """Every accepted spelling: the flag, and whether this spelling turns it on."""
+        return _options(self)
 
     @property
     def exact(self) -> bool:
@@ -174,24 +177,50 @@ def nearest(version: str) -> str:
 def flag_table(version: str) -> FlagTable:
     """The flags of `version`. Raises ValueError for text that isn't a version."""
     source_version = nearest(version)
-    table = decode(_document(), source_version)
-    pairs = bool(table["enable_disable_pairs"])
-    sizes = bool(table["json_sizes"])
-    flags = {name: _flag(name, record, pairs, sizes) for name, record in table["flags"].items()}
-    options: dict[str, tuple[Flag, bool]] = {}
-    for flag in flags.values():
-        options |= dict.fromkeys((flag.name, *flag.aliases), (flag, True))
-        for negation in flag.negations:
-            options.setdefault(negation, (flag, False))
+    holds = Holds(_document()["versions"], source_version)
+    said = facts(_document(), holds)
     return FlagTable(
         version=version,
         source_version=source_version,
-        flags=flags,
-        options=options,
-        yaml_false_negates=bool(table["yaml_false_negates"]),
-        dotted_sizes=bool(table["dotted_sizes"]),
-        serve_takes_model=bool(table["serve_takes_model"]),
+        flags=_Flags(_document()["flags"], holds, pairs=said["enable_disable_pairs"], sizes=said["json_sizes"]),
+        yaml_false_negates=said["yaml_false_negates"],
+        dotted_sizes=said["dotted_sizes"],
+        serve_takes_model=said["serve_takes_model"],
     )
+
+
+class _Flags(Mapping[str, Flag]):
+    """The flags of one version, each made when it is looked up: a plan needs a dozen of three hundred."""
+
+    def __init__(self, forms: Mapping[str, Any], holds: Holds, *, pairs: bool, sizes: bool) -> None:
+        self._forms, self._holds = forms, holds
+        self._pairs, self._sizes = pairs, sizes
+        self._made: dict[str, Flag | None] = {}
+
+    def __getitem__(self, name: str) -> Flag:
+        if name not in self._made:
+            found = record(self._forms.get(name, []), self._holds)
+            self._made[name] = None if found is None else _flag(name, found, self._pairs, self._sizes)
+        flag = self._made[name]
+        if flag is None:
+            raise KeyError(name)
+        return flag
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, forms in self._forms.items() if record(forms, self._holds) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@lru_cache(maxsize=32)
+def _options(table: FlagTable) -> Mapping[str, tuple[Flag, bool]]:
+    options: dict[str, tuple[Flag, bool]] = {}
+    for flag in table.flags.values():
+        options |= dict.fromkeys((flag.name, *flag.aliases), (flag, True))
+        for negation in flag.negations:
+            options.setdefault(negation, (flag, False))
+    return options
 
 
 def _flag(name: str, record: Mapping[str, Any], pairs: bool, sizes: bool) -> Flag:

@@ -64,6 +64,15 @@ def test_a_plan_loads_no_interface_no_hub_and_nothing_slow() -> None:
     assert plan_of("Qwen/Qwen3-8B") & (HEAVY | SLOW) == set()
 
 
+def test_a_plan_of_a_catalogue_model_loads_no_hub_client_without_a_network() -> None:
+    arguments = ["plan", "--model", "Qwen/Qwen3-8B", "--gpu", "L40S", "--json"]
+    names = loaded_after(
+        "import os; os.environ['HF_ENDPOINT'] = 'http://hub.invalid'\n"
+        f"    from wizard.cli import main; main({arguments!r})"
+    )
+    assert "wizard.render.plan_json" in names and not names & HEAVY
+
+
 def test_a_plan_loads_the_family_of_its_model_and_no_other() -> None:
     names = plan_of("meta-llama/Llama-3.1-8B-Instruct")
     assert not {name for name in names for other in OTHERS if name.startswith(f"wizard.models.{other}")}
@@ -75,9 +84,8 @@ def test_a_plan_loads_the_family_of_its_model_and_no_other() -> None:
 def test_fixes_are_loaded_where_a_plan_needs_any_and_no_cluster_for_one_machine() -> None:
     searched = {"wizard.planning.fixes", "wizard.planning.request_options"}
     names = plan_of("Qwen/Qwen3-8B")
-    assert not names & (
-        searched | {"wizard.render.kubernetes", "wizard.render.bundle", "wizard.render.nodes"}
-    )
+    elsewhere = {f"wizard.render.{name}" for name in ("bundle", "compose", "kubernetes", "nginx", "nodes")}
+    assert not names & (searched | elsewhere)
     assert searched <= plan_of("meta-llama/Llama-3.3-70B-Instruct", gpu="RTX 4090")
 
 

@@ -15,7 +15,7 @@ __all__ = ["asdict", "dataclass", "field", "replace"]
 
 _MISSING: Any = object()
 
-_OFTEN = 96
+_OFTEN = 24
 """Objects after which `__init__` is compiled: that takes as long as making so many without."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,30 @@ def test_the_catalogue_stands_in_for_a_hub_that_fails_and_says_so(fake_hub: Fake
     assert "The catalogue's facts are used" in missing.warnings[-1]
     fake_hub.failing = 503
     assert "status 503" in load("Qwen/Qwen3-8B").warnings[-1]
+
+
+def test_the_catalogue_stands_in_at_once_where_no_name_server_knows_the_hub(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://user:secret@hub.invalid:8080")
+    metadata = load("Qwen/Qwen3-8B")
+    assert metadata.source == "catalogue"
+    assert "http://hub.invalid:8080 can't be reached; check the network" in metadata.warnings[-1]
+    assert set(load_siblings(metadata, offline=False)) == set(load_siblings(metadata, offline=True))
+
+
+def test_what_the_hub_said_earlier_comes_before_the_catalogue_where_no_name_server_knows_it(
+    fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_hub.repositories.append(model("Qwen/Qwen3-8B"))
+    load("Qwen/Qwen3-8B")
+    monkeypatch.setattr(facts_cache, "FRESH_S", 0)
+    monkeypatch.setattr("socket.getaddrinfo", _unknown_name)
+    assert load("Qwen/Qwen3-8B").source == "hub"
+
+
+def _unknown_name(*_: object) -> list[object]:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 def test_a_gated_catalogue_model_says_what_to_do(fake_hub: FakeHub) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from huggingface_hub import errors as client_errors
@@ -18,6 +18,7 @@ from wizard.dataclass import dataclass
 from wizard.errors import ModelUnavailableError
 from wizard.models import catalogue
 from wizard.models.config_values import short
+from wizard.models.hub_settings import UNREACHED, place
 
 http: Any = import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
 """The client's own HTTP library, httpx or its successor by the client's version; same names of errors."""
@@ -57,9 +58,7 @@ class Asked:
 
     @property
     def place(self) -> str:
-        """The hub's address without the password that it may hold."""
-        parts = urlsplit(self.endpoint)
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        return place(self.endpoint)
 
 
 @contextmanager
@@ -144,7 +143,7 @@ def _connection_in_words(asked: Asked, error: BaseException) -> str:
     if proxy is not None:
         name, place = proxy
         return f"{asked.place} can't be reached through the proxy {place}; check {name}, or use --offline"
-    return f"{asked.place} can't be reached; check the network or HF_ENDPOINT, or use --offline"
+    return f"{asked.place} {UNREACHED}"
 
 
 def _proxy(endpoint: str) -> tuple[str, str] | None:

@@ -10,11 +10,14 @@ from wizard.hub_cache import cache_folder, cache_folder_name
 __all__ = [
     "DEFAULT_ENDPOINT",
     "TIMEOUTS",
+    "UNREACHED",
     "cache_folder",
     "cache_folder_name",
     "cached",
     "endpoint",
     "forbidden",
+    "nameless",
+    "place",
 ]
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -46,6 +49,40 @@ def endpoint() -> str:
     if not usable or not value.isascii() or not value.isprintable():
         raise WizardError(f"HF_ENDPOINT is {value!r}; write it like {DEFAULT_ENDPOINT}.")
     return value
+
+
+def place(address: str) -> str:
+    """The hub's address without the password that it may hold."""
+    from urllib.parse import urlsplit, urlunsplit
+
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+
+UNREACHED = "can't be reached; check the network or HF_ENDPOINT, or use --offline"
+"""Said of a hub, after its place."""
+
+
+def nameless() -> bool:
+    """Whether no name server knows the hub, as without a network; the client, slow to load, would say no more.
+
+    Where a proxy may know it, or another try may help, the hub counts as known.
+    """
+    import socket
+    from urllib.parse import urlsplit
+
+    if any(value and name.lower() in PROXIES for name, value in os.environ.items()):
+        return False
+    host = urlsplit(endpoint()).hostname
+    try:
+        socket.getaddrinfo(host, None)
+    except socket.gaierror as error:
+        return error.errno != socket.EAI_AGAIN
+    except (OSError, UnicodeError):
+        return False
+    return False
 
 
 def forbidden() -> bool:

@@ -59,6 +59,9 @@ def load(
         if fallback is None:
             raise ModelUnavailableError(_unknown_offline(model, revision, offline_by))
         return fallback
+    if fallback is not None and hub_settings.nameless() and read_before(model, stale=True) is None:
+        hub_place = hub_settings.place(hub_settings.endpoint())
+        return _meanwhile(fallback, f"{short(model, 80)}: {hub_place} {hub_settings.UNREACHED}.")
     from wizard.models import hub  # the hub client takes 180 ms to import
     from wizard.models.traffic import CancelledError, Traffic, within
 
@@ -74,6 +77,10 @@ def load(
         if traffic is not None:
             traffic.check()
         why = f"{short(model, 80)}: the hub took more than {HUB_PATIENCE_S:.0f} s."
+    return _meanwhile(fallback, why)
+
+
+def _meanwhile(fallback: ModelMetadata, why: str) -> ModelMetadata:
     said = f"{why} The catalogue's facts are used meanwhile, sized by the architecture."
     return replace(fallback, warnings=(*fallback.warnings, said))
 
@@ -130,7 +137,7 @@ def load_siblings(
             continue
         if loaded is not None and loaded.quantization_config is not None:
             found[entry.id] = loaded
-    if offline or metadata.source == "path" or hub_settings.forbidden():
+    if offline or metadata.source == "path" or hub_settings.forbidden() or hub_settings.nameless():
         return found
     from wizard.models import hub
 

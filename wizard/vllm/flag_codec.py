@@ -49,9 +49,7 @@ def versions_with(data: dict[str, Any], flag: str) -> list[str]:
     versions: list[str] = data["versions"]
     forms = data["flags"].get(flag, [])
     return [
-        version
-        for version in versions
-        if any(Holds(versions, version)[form.get("in", "")] for form in forms)
+        version for version in versions if any(Holds(versions, version)[form.get("in", "")] for form in forms)
     ]
 
 

@@ -182,7 +182,9 @@ def flag_table(version: str) -> FlagTable:
     return FlagTable(
         version=version,
         source_version=source_version,
-        flags=_Flags(_document()["flags"], holds, pairs=said["enable_disable_pairs"], sizes=said["json_sizes"]),
+        flags=_Flags(
+            _document()["flags"], holds, pairs=said["enable_disable_pairs"], sizes=said["json_sizes"]
+        ),
         yaml_false_negates=said["yaml_false_negates"],
         dotted_sizes=said["dotted_sizes"],
         serve_takes_model=said["serve_takes_model"],

@@ -52,12 +52,13 @@ def test_a_slider_step_is_small_on_every_screen(start: Start, size: tuple[int, i
             assert terminal.cost(key, quiet_s=0.1) <= SLIDER_BYTES[size], terminal.text
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 @pytest.mark.parametrize(
     ("number", "sight"),
     [("1", "Revision"), ("2", "Machines"), ("3", "Concurrency"), ("4", "Utilisation"), ("5", "Directory")],
 )
-def test_tab_is_small_on_every_screen(start: Start, number: str, sight: str) -> None:
-    terminal = start("fresh")
+def test_tab_is_small_on_every_screen(start: Start, number: str, sight: str, size: tuple[int, int]) -> None:
+    terminal = start("fresh", size=size)
     terminal.wait_for("Fits")
     terminal.press(number)
     terminal.wait_for(sight)

@@ -166,6 +166,9 @@ ROLES: Mapping[str, Role] = {
     "code-number": Role("w-tight"),
 }
 
+SEEN_ON_BLANKS = frozenset(name for name, role in ROLES.items() if role.reverse or role.underline)
+"""Roles in which a space looks unlike another space."""
+
 
 def palette(variables: Mapping[str, str], ansi: bool) -> dict[str, Style]:
     """The foreground style of every role under the current theme.

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
+from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.geometry import Region
+from textual.strip import Strip
 from textual.widgets import Input
 
 from wizard.questions import Question
 from wizard.tui.lines import Line, Span, fit
 from wizard.tui.widgets.field import TITLE_CELLS
-from wizard.tui.widgets.painted import Painted
+from wizard.tui.widgets.painted import Painted, differing
 from wizard.tui.widgets.rows import RowList
+
+if TYPE_CHECKING:
+    from rich.style import Style
 
 
 class TextBox(Input):
@@ -42,11 +48,29 @@ class TextBox(Input):
         reserved: str = "",
         id: str | None = None,
     ) -> None:
+        self._shown: list[tuple[str, Style | None]] = []
         super().__init__(placeholder=placeholder, id=id, compact=True, select_on_focus=False)
         self.reserved = reserved
         self.cursor_blink = False
         self.hint = hint
         self.spared = spared
+
+    def refresh(
+        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False
+    ) -> Self:
+        """Textual calls this bare when focus moves; the cell of the cursor is all that changes then."""
+        if regions or layout or recompose or not repaint or not self._shown:
+            return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+        changed = differing(self._shown, _cells(super().render_line(0)))
+        if changed:
+            super().refresh(*(Region(start, 0, end - start, 1) for start, end in changed))
+        return self
+
+    def render_line(self, y: int) -> Strip:
+        strip = super().render_line(y)
+        if y == 0:
+            self._shown = _cells(strip)
+        return strip
 
     def spare(self, character: str | None) -> bool:
         """Whether a character typed now belongs to the wizard."""
@@ -60,6 +84,15 @@ class TextBox(Input):
     def on_key(self, event: events.Key) -> None:
         if self.spare(event.character):
             event.prevent_default()
+
+
+def _cells(strip: Strip) -> list[tuple[str, Style | None]]:
+    cells: list[tuple[str, Style | None]] = []
+    for text, style, _ in strip:
+        for character in text:
+            cells.append((character, style))
+            cells.extend([("", style)] * (cell_len(character) - 1))
+    return cells
 
 
 class SearchBox(TextBox):

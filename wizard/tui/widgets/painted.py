@@ -6,6 +6,7 @@ themselves whole; this one compares what it shows with what it showed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.cells import cell_len
@@ -16,6 +17,7 @@ from textual.widget import Widget
 
 from wizard.text import Charset, drawable
 from wizard.tui.lines import BLANK, Line, fit_line
+from wizard.tui.theme import SEEN_ON_BLANKS
 
 if TYPE_CHECKING:
     from rich.style import Style
@@ -111,7 +113,11 @@ class Painted(Widget):
 
 def changed_runs(old: Line, new: Line) -> list[tuple[int, int]]:
     """Runs of cells [start, end) in which two lines differ, near ones joined."""
-    before, after = _cells(old), _cells(new)
+    return differing(_cells(old), _cells(new))
+
+
+def differing(before: Sequence[object], after: Sequence[object]) -> list[tuple[int, int]]:
+    """The same for cells of any kind."""
     if len(before) != len(after):
         return [(0, max(len(before), len(after)))]
     runs: list[tuple[int, int]] = []
@@ -132,6 +138,7 @@ def _cells(line: Line) -> list[tuple[str, str]]:
             if (size := cell_len(character)) == 0 and cells:
                 cells[-1] = (cells[-1][0] + character, span.role)
                 continue
-            cells.append((character, span.role))
+            blank = character == " " and span.role not in SEEN_ON_BLANKS
+            cells.append((character, "" if blank else span.role))
             cells.extend([("", span.role)] * (size - 1))
     return cells

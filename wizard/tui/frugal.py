@@ -1,8 +1,9 @@
 """Fewer bytes for the same picture: what makes the wizard pleasant over a slow link.
 
 Textual 8.2.8 ends every run of text with a full reset, repeats the ground colour in every run, and starts
-a partial update at the left edge of the widget whatever changed. Here runs state only what differs from
-the run before, blanks carry no text colour, and an update starts at the first cell that changed.
+a partial update at the left edge of the widget whatever changed, and renders whatever lies between two
+changes. Here runs state only what differs from the run before, blanks carry no text colour, an update starts
+at the first cell that changed, and only widgets that changed are rendered.
 
 This reaches into Textual's compositor, which is why its version is pinned; `tests/tui/test_frugal.py`
 draws both ways and compares the pictures.
@@ -18,6 +19,8 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from textual._compositor import ChopsUpdate, Compositor, LayoutUpdate
+from textual.geometry import Region
+from textual.strip import Strip
 
 BOLD, DIM, ITALIC, UNDERLINE, BLINK, REVERSE, STRIKE = 1, 2, 4, 8, 16, 64, 256
 """Bits of `Style._attributes`, in the order of SGR 1-9."""
@@ -167,13 +170,38 @@ class FrugalChops(ChopsUpdate):
 class FrugalCompositor(Compositor):
     """Textual's compositor, writing frugally."""
 
+    _changed: Sequence[Region] = ()
+    """What a partial update is for, while it is made."""
+
     def render_full_update(self, simplify: bool = False) -> LayoutUpdate:
         update = super().render_full_update(simplify)
         return FrugalLayout(update.strips, update.region)
 
     def render_partial_update(self) -> ChopsUpdate | None:
-        update = super().render_partial_update()
+        self._changed = tuple(self._dirty_regions)
+        try:
+            update = super().render_partial_update()
+        finally:
+            self._changed = ()
         if update is None:
             return None
         chops: Sequence[Any] = update.chops
         return FrugalChops(chops, update.spans, update.chop_ends)
+
+    def _get_renders(self, crop: Region | None = None) -> Iterable[tuple[Region, Region, list[Strip]]]:
+        """Front to back, the widgets that show through where something changed.
+
+        Textual's own renders every widget in the rectangle around all changes, which is most of the screen.
+        """
+        if not self._changed:
+            yield from super()._get_renders(crop)
+            return
+        wanted = self._changed
+        for widget, (region, clip) in self.visible_widgets.items():
+            seen = region.intersection(clip)
+            if not any(map(seen.overlaps, wanted)):
+                continue
+            yield region, clip, widget.render_lines(seen.translate(-region.offset))
+            wanted = [each for each in wanted if not seen.contains_region(each)]
+            if not wanted:
+                return

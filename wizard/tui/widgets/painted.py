@@ -134,11 +134,17 @@ def differing(before: Sequence[object], after: Sequence[object]) -> list[tuple[i
 def _cells(line: Line) -> list[tuple[str, str]]:
     cells: list[tuple[str, str]] = []
     for span in line:
-        for character in span.text:
-            if (size := cell_len(character)) == 0 and cells:
-                cells[-1] = (cells[-1][0] + character, span.role)
-                continue
-            blank = character == " " and span.role not in SEEN_ON_BLANKS
-            cells.append((character, "" if blank else span.role))
-            cells.extend([("", span.role)] * (size - 1))
+        text, role = span
+        blank = (" ", role if role in SEEN_ON_BLANKS else "")
+        if text.isascii():
+            cells.extend([blank if character == " " else (character, role) for character in text])
+            continue
+        for character in text:
+            if character == " ":
+                cells.append(blank)
+            elif (size := cell_len(character)) == 0 and cells:
+                cells[-1] = (cells[-1][0] + character, role)
+            else:
+                cells.append((character, role))
+                cells.extend([("", role)] * (size - 1))
     return cells

@@ -30,6 +30,8 @@ class Step(Vertical):
         super().__init__(id=id)
         self.last_focus: Widget | None = None
         self.showing = False
+        self.fields: tuple[Field, ...] = ()
+        """Every control that is an answer."""
 
     @property
     def wizard(self) -> WizardApp:
@@ -42,7 +44,8 @@ class Step(Vertical):
         return ()
 
     def on_mount(self) -> None:
-        for field in self.query(Field):
+        self.fields = tuple(self.query(Field))
+        for field in self.fields:
             self.watch(field, "value", partial(self.answer, field), init=False)
 
     def answer(self, field: Field, value: object) -> None:
@@ -60,7 +63,7 @@ class Step(Vertical):
 
     def show_view(self, view: View) -> None:
         """What a screen shows of a view."""
-        for field in self.query(Field):
+        for field in self.fields:
             part, name = field.asked.key.split(".")
             field.value = getattr(getattr(view.request, part), name)
 

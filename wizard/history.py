@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from wizard.dataclass import dataclass
 from wizard.schemas.inputs import PlanRequest
-from wizard.ticks import Sets
+from wizard.ticks import Wanted
 
 MOST_KEPT = 500
-NO_TICKS: Sets = (frozenset(), frozenset())
+NOTHING_TYPED = Wanted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Change:
     what: str
     key: str
     """Changes of the same key in a row are one; an empty key never joins."""
-    ticks: Sets = NO_TICKS
-    """Which files were to be written."""
+    export: Wanted = NOTHING_TYPED
+    """What was to be written, and where to."""
 
 
 class History:
@@ -38,12 +38,14 @@ class History:
         """Whether something undone can be had back."""
         return bool(self._future)
 
-    def record(self, before: PlanRequest, what: str, key: str = "", *, ticks: Sets = NO_TICKS) -> None:
+    def record(
+        self, before: PlanRequest, what: str, key: str = "", *, export: Wanted = NOTHING_TYPED
+    ) -> None:
         """Remembers `before`, unless the last change was to the same answer."""
         self._future.clear()
         if self._joinable and key and self._past and self._past[-1].key == key:
             return
-        self._past.append(Change(before, what, key, ticks))
+        self._past.append(Change(before, what, key, export))
         del self._past[:-MOST_KEPT]
         self._joinable = True
 
@@ -51,20 +53,20 @@ class History:
         """The next change stands for itself, even to the same answer: focus has moved on."""
         self._joinable = False
 
-    def undo(self, now: PlanRequest, *, ticks: Sets = NO_TICKS) -> Change | None:
+    def undo(self, now: PlanRequest, *, export: Wanted = NOTHING_TYPED) -> Change | None:
         """What was before the last change; None when there is none."""
-        return self._move(self._past, self._future, now, ticks)
+        return self._move(self._past, self._future, now, export)
 
-    def redo(self, now: PlanRequest, *, ticks: Sets = NO_TICKS) -> Change | None:
+    def redo(self, now: PlanRequest, *, export: Wanted = NOTHING_TYPED) -> Change | None:
         """What was after the change that was undone last; None when there is none."""
-        return self._move(self._future, self._past, now, ticks)
+        return self._move(self._future, self._past, now, export)
 
     def _move(
-        self, source: list[Change], target: list[Change], now: PlanRequest, ticks: Sets
+        self, source: list[Change], target: list[Change], now: PlanRequest, export: Wanted
     ) -> Change | None:
         self._joinable = False
         if not source:
             return None
         change = source.pop()
-        target.append(Change(now, change.what, change.key, ticks))
+        target.append(Change(now, change.what, change.key, export))
         return change

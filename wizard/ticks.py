@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-Sets = tuple[frozenset[str], frozenset[str]]
-"""Usual files that are not wanted, and others that are."""
+from wizard.dataclass import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The export's own answers, as undo keeps them."""
+
+    unticked: frozenset[str] = frozenset()
+    """Usual files that are not wanted."""
+    ticked: frozenset[str] = frozenset()
+    """Other files that are."""
+    directory: str = ""
+    """Where to, as typed; empty for the suggestion."""
 
 
 class Ticks:
@@ -13,11 +24,6 @@ class Ticks:
 
     def __init__(self, unticked: Iterable[str] = (), ticked: Iterable[str] = ()) -> None:
         self.unticked, self.ticked = set(unticked), set(ticked)
-
-    @property
-    def sets(self) -> Sets:
-        """All there is to keep of them."""
-        return frozenset(self.unticked), frozenset(self.ticked)
 
     def on(self, name: str, usual: Collection[str]) -> bool:
         """Whether a file is wanted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.tui.screen import opened, settled, text
 from wizard.history import History
+from wizard.tui.widgets.entry import TextBox
 from wizard.wording import first_request
 
 
@@ -39,6 +40,20 @@ async def test_a_tick_of_the_export_is_undone_and_redone_in_its_turn() -> None:
         assert "[ ] serve.sh" in text(app)
         await pilot.press("u", "u")
         assert app.request.workload.batching_mode == "balanced"
+
+
+async def test_the_directory_of_the_export_is_undone_and_redone_in_its_turn() -> None:
+    async with opened() as (app, pilot):
+        await pilot.press("5", "space", "shift+tab", "end", "a", "b")
+        suggested = app.writing.directory[:-2]
+        assert app.writing.chosen == f"{suggested}ab"
+        await pilot.press("ctrl+underscore")
+        assert app.writing.chosen == "" and app.query_one("#export-directory", TextBox).value == suggested
+        assert "Undone: directory." in text(app)
+        await pilot.press("ctrl+y")
+        assert app.writing.chosen == app.query_one("#export-directory", TextBox).value == f"{suggested}ab"
+        await pilot.press("tab", "u", "u")
+        assert "[x] serve.sh" in text(app) and app.writing.chosen == ""
 
 
 async def test_nothing_to_undo_is_said() -> None:

@@ -36,7 +36,6 @@ from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import Plan
 from wizard.session import Found, Resume, SessionStore
 from wizard.text import charset, own_environment, printable
-from wizard.ticks import Ticks
 from wizard.tui import theme
 from wizard.tui.facts import Facts
 from wizard.tui.flow import QUESTION, Flow
@@ -267,7 +266,7 @@ class WizardApp(App[int], inherit_bindings=False):
             self.keeper.save_later()
 
     def _remember(self, what: str, key: str = "") -> None:
-        self.history.record(self.request, what, key, ticks=self.writing.ticks.sets)
+        self.history.record(self.request, what, key, export=self.writing.wanted)
 
     def tick(self, name: str, usual: Collection[str]) -> None:
         """A file of the export is wanted, or no longer."""
@@ -276,20 +275,26 @@ class WizardApp(App[int], inherit_bindings=False):
         self.frame.show_view()
         self.keeper.save_later()
 
+    def write_to(self, directory: str) -> None:
+        """The export goes there."""
+        self._remember("directory", "export.directory")
+        self.writing.chosen = directory
+        self.keeper.save_later()
+
     def action_undo(self) -> None:
-        change = self.history.undo(self.request, ticks=self.writing.ticks.sets)
+        change = self.history.undo(self.request, export=self.writing.wanted)
         self._go_in_history(change, "Undone", "Nothing to undo.")
 
     def action_redo(self) -> None:
-        change = self.history.redo(self.request, ticks=self.writing.ticks.sets)
+        change = self.history.redo(self.request, export=self.writing.wanted)
         self._go_in_history(change, "Redone", "Nothing to redo.")
 
     def _go_in_history(self, change: Change | None, done: str, nothing: str) -> None:
         if change is not None:
-            ticks_differ = self.writing.ticks.sets != change.ticks
-            self.writing.ticks = Ticks(*change.ticks)
+            export_differs = self.writing.wanted != change.export
+            self.writing.wanted = change.export
             self.request = change.request
-            if ticks_differ:
+            if export_differs:
                 self.frame.show_view()
             self.keeper.save_later()
         self.notice(printable(f"{done}: {change.what}." if change else nothing, 160))

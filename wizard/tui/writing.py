@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wizard.errors import WizardError
 from wizard.leaving import next_steps, suggested_directory
 from wizard.text import plural, printable
-from wizard.ticks import Ticks
+from wizard.ticks import Ticks, Wanted
 from wizard.tui.messages import Written
 
 if TYPE_CHECKING:
@@ -33,6 +33,15 @@ class Writing:
     def directory(self) -> str:
         """Where the files go: as typed, else named after the model."""
         return self.chosen or suggested_directory(self.app.request)
+
+    @property
+    def wanted(self) -> Wanted:
+        """The export's own answers."""
+        return Wanted(frozenset(self.ticks.unticked), frozenset(self.ticks.ticked), self.chosen)
+
+    @wanted.setter
+    def wanted(self, wanted: Wanted) -> None:
+        self.ticks, self.chosen = Ticks(wanted.unticked, wanted.ticked), wanted.directory
 
     def write(self, files: Mapping[str, str]) -> None:
         """Writes the ticked files, asking first where one with other contents would be replaced."""

@@ -183,7 +183,7 @@ A plan that won't start is not written: apply a fix first (f)."""
             if entry.asked is not DIRECTORY and not entry.box.has_focus:
                 entry.box.value = self._answer(entry.asked)
         box = self.query_one("#export-directory", TextBox)
-        if not box.has_focus:
+        if not box.has_focus or box.value.strip() != self.wizard.writing.chosen:
             box.value = self.wizard.writing.directory
         self.show_preview()
 
@@ -234,8 +234,7 @@ A plan that won't start is not written: apply a fix first (f)."""
     def _directory(self, event: Input.Changed) -> None:
         typed = event.value.strip()
         if event.input.has_focus and typed != self.wizard.writing.directory:
-            self.wizard.writing.chosen = typed
-            self.wizard.keeper.save_later()
+            self.wizard.write_to(typed)
 
     @on(Input.Submitted, "#export-directory")
     def _submitted(self) -> None:

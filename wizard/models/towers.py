@@ -15,7 +15,10 @@ TOWERS: Late[Callable[[Facts, Facts], Tower]] = Late(
     {
         "audio_flamingo": "towers_audio.audio_flamingo",
         "cohere2_vision": "towers_clip.cohere2_vision",
+        "deepseek_ocr": "towers_ocr.deepseek_ocr",
+        "deepseek_ocr2": "towers_ocr.deepseek_ocr2",
         "deepseek_vl2": "towers_other.deepseek_vl2",
+        "dots_ocr": "towers_ocr.dots_ocr",
         "gemma3": "towers_gemma.gemma3_tower",
         "gemma3n": "gemma3n.gemma3n_tower",
         "gemma4": "towers_gemma.gemma4_tower",

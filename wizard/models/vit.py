@@ -1,7 +1,7 @@
 """Vision transformers as modules: one builder, told by a style how a family names and shapes its layers.
 
 Sources: vLLM 0.33 `model_executor/models/{qwen2_vl,qwen2_5_vl,qwen3_vl,glm4_1v,siglip,clip,pixtral,mllama4,
-muse_glimmer,kimi_k25_vit,intern_vit}.py`.
+muse_glimmer,kimi_k25_vit,intern_vit,dots_ocr,siglip2navit}.py`.
 """
 
 from __future__ import annotations
@@ -160,3 +160,8 @@ def vision_part(config: Facts) -> Facts:
 def vision_rotary(head_dim: int) -> Rotary:
     """Half of a vision head rotates."""
     return Rotary(rows=ROTARY_ROWS, width=head_dim // 2, key="vision")
+
+
+def vision_frequencies(name: str, head_dim: int) -> Tensor:
+    """The inverse frequencies of a vision head's half, which some classes keep instead of a table."""
+    return Tensor(name, head_dim // 4, dtype="float32", buffer=True)

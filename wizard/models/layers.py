@@ -88,6 +88,7 @@ LAYERS: Late[Callable[[Facts, Traits, int], list[Module]]] = Late(
         "dbrx": "decoders_moe.dbrx_layer",
         "deci": "decoders.deci_layer",
         "deepseek_v4": "deepseek_v4.deepseek_v4_layer",
+        "ernie_vl": "ernie_vl.ernie_vl_layer",
         "falcon": "decoders.falcon_layer",
         "falcon_h1": "decoders_hybrid.falcon_h1_layer",
         "gemma3n": "gemma3n.gemma3n_layer",

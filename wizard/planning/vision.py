@@ -18,8 +18,19 @@ from wizard.dataclass import dataclass
 from wizard.models.metadata import ModelMetadata, integer, section
 from wizard.planning.launch import Launch
 
-VISION_KEYS = ("vision_config", "vision_tower_config", "vit_config", "visual", "img_processor")
-AUDIO_KEYS = ("audio_config", "audio_encoder_config", "sound_config")
+VISION_KEYS = (
+    "vision_config",
+    "vision_tower_config",
+    "vit_config",
+    "visual",
+    "visual_tokenizer_config",
+    "img_processor",
+)
+AUDIO_KEYS = ("audio_config", "audio_encoder_config", "audio_processor", "encoder_config", "sound_config")
+"""Granite Speech's ears are its `encoder_config`, Phi-4's an `audio_processor`."""
+
+BACKBONE_KEY = "backbone_config"
+"""Where a tokenizer of images nests its encoder (Ovis)."""
 
 PIXEL_BYTES = 2
 """Pixel values are kept in the model's 16-bit dtype."""
@@ -70,8 +81,9 @@ def vision_encoder(metadata: ModelMetadata) -> Encoder | None:
     config = _nested(metadata.config, VISION_KEYS)
     if config is None:
         return None
+    config = {**config, **(section(config, BACKBONE_KEY) or {})}
     hidden = _number(config, "embed_dim", "hidden_size", "width")
-    patch = _number(config, "patch_size")
+    patch = _number(config, "patch_size", "image_patch_size")
     if not hidden or not patch:
         return None
     temporal = _number(config, "temporal_patch_size")
@@ -89,9 +101,9 @@ def vision_encoder(metadata: ModelMetadata) -> Encoder | None:
 
 
 def _merge(config: Mapping[str, Any], vision: Mapping[str, Any], patches: int) -> int:
-    """Patches along one edge of a token: said outright, or by the tokens of an image (Gemma 3)."""
-    said = _number(vision, "spatial_merge_size") or _number(config, "spatial_merge_size")
-    tokens = _number(config, "mm_tokens_per_image")
+    """Patches along one edge of a token: said outright, or by the tokens of an image (Gemma 3, Step 3)."""
+    said = _number(vision, "spatial_merge_size", "hidden_stride") or _number(config, "spatial_merge_size")
+    tokens = _number(config, "mm_tokens_per_image", "image_token_len")
     if not said and tokens and patches:
         said = round(patches / math.sqrt(tokens))
     return max(1, said)

@@ -68,7 +68,7 @@ class Traits:
     attention_quantised: bool = True
     qk_norm: str = ""
     """'head': one weight per head dimension; 'all': one per projected channel, split with the heads;
-    'all_whole': the same on every rank; 'per_head': a weight per head and dimension."""
+    'all_whole': the same on every rank; 'per_head': a weight per head and dimension; 'told': by `qk_norm_type`."""
     qk_norm_if: Switch = True
     gate: str = ""
     """Attention output gate: 'q' doubles the query, 'head' and 'channel' have a projection of their own."""

@@ -107,7 +107,7 @@ def grouped_query(
         CacheScales(f"{traits.attn}.{traits.attn_inner}", kv_heads=heads.keys),
     ]
     if traits.qk_norm and switched(facts, traits.qk_norm_if):
-        modules += _qk_norms(traits, heads, query, key)
+        modules += _qk_norms(_norm_kind(facts, traits), traits.attn, heads, query, key)
     if traits.gate in ("head", "channel") and switched(facts, traits.gate_if):
         width = heads.queries if traits.gate == "head" else query
         modules.append(Linear(f"{traits.attn}.{traits.gate_name}", hidden, (width,), quantised=quantised))
@@ -163,9 +163,20 @@ def transformers_rotary(facts: Facts, traits: Traits, head_dim: int) -> Rotary:
     return Rotary(rows=2, width=table.width // 2, key="inverse", dtype="float32")
 
 
-def _qk_norms(traits: Traits, heads: Heads, query: int, key: int) -> list[Module]:
-    q_name, k_name = f"{traits.attn}.q_norm", f"{traits.attn}.k_norm"
-    match traits.qk_norm:
+QK_NORM_TYPES = {"qwen3": "head", "olmo": "all_whole"}
+"""Molmo 2's `qk_norm_type` -> how queries and keys are normed."""
+
+
+def _norm_kind(facts: Facts, traits: Traits) -> str:
+    """Fixed by the class, or told by the config."""
+    if traits.qk_norm != "told":
+        return traits.qk_norm
+    return QK_NORM_TYPES.get(facts.text("qk_norm_type", "olmo"), "all_whole")
+
+
+def _qk_norms(kind: str, attn: str, heads: Heads, query: int, key: int) -> list[Module]:
+    q_name, k_name = f"{attn}.q_norm", f"{attn}.k_norm"
+    match kind:
         case "all":
             return [Tensor(q_name, query, split=True), Tensor(k_name, key, kv_heads=heads.keys)]
         case "per_head":

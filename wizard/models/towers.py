@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 TOWERS: Late[Callable[[Facts, Facts], Tower]] = Late(
     {
+        "aria": "towers_siglip.aria",
         "audio_flamingo": "towers_audio.audio_flamingo",
         "cohere2_vision": "towers_clip.cohere2_vision",
         "deepseek_ocr": "towers_ocr.deepseek_ocr",
@@ -25,10 +26,13 @@ TOWERS: Late[Callable[[Facts, Facts], Tower]] = Late(
         "gemma4": "towers_gemma.gemma4_tower",
         "gemma4_unified": "towers_gemma.gemma4_unified_tower",
         "glm4v": "towers_qwen.glm4v",
+        "glm_4v": "towers_eva.glm_4v",
         "glm_ocr": "towers_qwen.glm_ocr",
         "idefics3": "towers_clip.idefics3",
         "intern_s1": "towers_other.intern_s1",
         "intern_vl": "towers_other.intern_vl",
+        "keye": "towers_siglip.keye",
+        "keye_1_5": "towers_siglip.keye_1_5",
         "kimi_k25": "towers_native.kimi_k25",
         "kimi_k3": "towers_native.kimi_k3",
         "kimi_vl": "towers_native.kimi_vl",
@@ -42,7 +46,9 @@ TOWERS: Late[Callable[[Facts, Facts], Tower]] = Late(
         "minicpm_v": "towers_clip.minicpm_v",
         "minimax_m3": "towers_native.minimax_m3",
         "molmo": "towers_other.molmo",
+        "molmo2": "towers_molmo.molmo2",
         "muse_glimmer": "towers_native.muse_glimmer",
+        "nvlm": "towers_other.nvlm",
         "ovis": "towers_ovis.ovis",
         "ovis2_5": "towers_ovis.ovis2_5",
         "paddleocr": "towers_clip.paddleocr",
@@ -58,6 +64,7 @@ TOWERS: Late[Callable[[Facts, Facts], Tower]] = Late(
         "qwen3_asr": "towers_audio.qwen3_asr",
         "qwen3_omni": "towers_qwen.qwen3_omni",
         "qwen3_vl": "towers_qwen.qwen3_vl",
+        "step3": "towers_eva.step3",
         "voxtral": "towers_audio.voxtral",
         "whisper": "towers_audio.whisper",
     }

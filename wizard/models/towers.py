@@ -28,6 +28,7 @@ TOWERS: Late[Callable[[Facts, Facts], Tower]] = Late(
         "glm4v": "towers_qwen.glm4v",
         "glm_4v": "towers_eva.glm_4v",
         "glm_ocr": "towers_qwen.glm_ocr",
+        "granite_speech": "towers_speech.granite_speech",
         "idefics3": "towers_clip.idefics3",
         "intern_s1": "towers_other.intern_s1",
         "intern_vl": "towers_other.intern_vl",
@@ -48,6 +49,7 @@ TOWERS: Late[Callable[[Facts, Facts], Tower]] = Late(
         "molmo": "towers_other.molmo",
         "molmo2": "towers_molmo.molmo2",
         "muse_glimmer": "towers_native.muse_glimmer",
+        "nemotron_vl": "towers_radio.nemotron_vl",
         "nvlm": "towers_other.nvlm",
         "ovis": "towers_ovis.ovis",
         "ovis2_5": "towers_ovis.ovis2_5",
@@ -65,6 +67,7 @@ TOWERS: Late[Callable[[Facts, Facts], Tower]] = Late(
         "qwen3_omni": "towers_qwen.qwen3_omni",
         "qwen3_vl": "towers_qwen.qwen3_vl",
         "step3": "towers_eva.step3",
+        "ultravox": "towers_speech.ultravox",
         "voxtral": "towers_audio.voxtral",
         "whisper": "towers_audio.whisper",
     }

@@ -90,7 +90,8 @@ class Traits:
 
     rope: str = "standard"
     """'standard', 'by_type' (parameters per layer type), 'sliding_only' (full attention goes without),
-    'transformers' (that backend's) or 'none'."""
+    'if_theta' (none where the base is null), 'scaled_layers' (some layers unscaled), 'transformers' (that
+    backend's) or 'none'."""
     rotary_rows: tuple[str, ...] = ()
     """Config keys of its positions, where not `max_position_embeddings`."""
     rotary_dtype: str = ""

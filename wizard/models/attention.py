@@ -9,7 +9,8 @@ from wizard.dataclass import dataclass, replace
 from wizard.models.architectures import Switch, Traits
 from wizard.models.facts import Facts
 from wizard.models.modules import CacheScales, Linear, Module, Rotary, Tensor
-from wizard.models.rotary import rotary_table
+from wizard.models.patterns import PLAIN_ROPE
+from wizard.models.rotary import rope_parameters, rotary_table
 
 
 def switched(facts: Facts, switch: Switch) -> bool:
@@ -144,6 +145,9 @@ def rotary_of(facts: Facts, traits: Traits, head_dim: int, kind: str) -> list[Mo
         return [transformers_rotary(facts, traits, head_dim)]
     if traits.rope == "sliding_only" and kind == "full_attention":
         return []
+    if traits.rope == "if_theta" and _without_theta(facts):
+        return []
+    plain = traits.rope == "scaled_layers" and kind == PLAIN_ROPE
     layer_type = kind if traits.rope == "by_type" else ""
     table = rotary_table(
         facts,
@@ -151,10 +155,17 @@ def rotary_of(facts: Facts, traits: Traits, head_dim: int, kind: str) -> list[Mo
         rows=facts.int(*traits.rotary_rows, default=0) if traits.rotary_rows else 0,
         fraction=traits.rotary_fraction,
         layer_type=layer_type,
+        parameters={"rope_theta": rope_parameters(facts).get("rope_theta")} if plain else None,
         mrope_positions=traits.mrope_positions,
         dtype=traits.rotary_dtype,
     )
     return [table]
+
+
+def _without_theta(facts: Facts) -> bool:
+    """OLMo Hybrid: attention goes without rotation where the parameters have a base of null."""
+    parameters = rope_parameters(facts)
+    return "rope_theta" in parameters and parameters["rope_theta"] is None
 
 
 def transformers_rotary(facts: Facts, traits: Traits, head_dim: int) -> Rotary:

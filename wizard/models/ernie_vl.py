@@ -111,12 +111,10 @@ def ernie_vl_tower(config: Facts, text: Facts) -> Tower:
         ]
     tokens = ("im_patch_id", "image_start_token_id", "image_end_token_id")
     known = sum(text.has(token) for token in (*tokens, "video_start_token_id", "video_end_token_id"))
-    everywhere: tuple[Module, ...] = ()
-    if text.has("im_patch_id"):
-        everywhere = (Tensor("_visual_token_ids_tensor_cache", known, dtype="int64", buffer=True),)
+    cache = Tensor("_visual_token_ids_tensor_cache", max(1, known), dtype="int64", buffer=True)
     style = LayerStyle("vision_model.blocks.{}", qkv_parts=())
     block = encoder_layers(style, vision.int("depth", default=32), width, mlp)
-    return Tower((block,), tuple(modules), everywhere=everywhere, heads=heads)
+    return Tower((block,), tuple(modules), everywhere=(cache,), heads=heads)
 
 
 def _gathered(name: str, inputs: int, outputs: int) -> Linear:

@@ -1,4 +1,4 @@
-"""RADIO, the vision encoder of Nemotron Nano VL.
+"""RADIO, the vision encoder of Nemotron Nano VL, and Parakeet beside it in Nemotron Omni.
 
 Sources: vLLM 0.33 `model_executor/models/{nano_nemotron_vl,radio}.py`, `transformers_utils/configs/radio.py`.
 """
@@ -12,6 +12,7 @@ from wizard.models.attention import hidden_size
 from wizard.models.facts import Facts
 from wizard.models.metadata import short
 from wizard.models.modules import Block, Module, Tensor
+from wizard.models.towers_speech import parakeet
 from wizard.models.vit import LayerStyle, Tower, encoder_layers, layer_norm, two_layers, vision_part
 
 VIT_SIZES: Mapping[str, tuple[int, int, int, int]] = {
@@ -91,4 +92,8 @@ def nemotron_vl(config: Facts, text: Facts) -> Tower:
             "mlp1.1", "mlp1.3", merged, middle, hidden_size(text), bias=False, split=False, quantised=False
         ),
     ]
-    return Tower((block,), tuple(modules), heads=heads)
+    sound = config.part("sound_config")
+    if sound is None:
+        return Tower((block,), tuple(modules), heads=heads)
+    ears, hearing = parakeet(sound, text)
+    return Tower((block, ears), (*modules, *hearing), heads=heads)

@@ -1,6 +1,7 @@
-"""Encoders of speech with projectors of their own: Granite Speech and Ultravox.
+"""Encoders of speech with projectors of their own: Granite Speech, Ultravox and Nemotron's Parakeet.
 
-Sources: vLLM 0.33 `model_executor/models/{granite_speech,granite_speech_plus,blip2,ultravox,whisper}.py`.
+Sources: vLLM 0.33 `model_executor/models/{granite_speech,granite_speech_plus,blip2,ultravox,whisper,parakeet}.py`;
+transformers' Parakeet encoder.
 """
 
 from __future__ import annotations
@@ -50,9 +51,7 @@ def _conformer(audio: Facts, width: int) -> Block:
         Tensor("attn.rel_pos_emb", (2 * audio.int("max_pos_emb", default=512) + 1) * dim),
         _matrix("conv.up_conv", width, 2 * wide),
         Tensor("conv.depth_conv", wide * kernel),
-        layer_norm("conv.batch_norm", wide),
-        Tensor("conv.batch_norm.running", 2 * wide, buffer=True),
-        Tensor("conv.batch_norm.num_batches_tracked", 1, dtype="int64", buffer=True),
+        *_batch_norm("conv.batch_norm", wide),
         _matrix("conv.down_conv", wide, width),
         layer_norm("norms", width, count=5),
     ]
@@ -131,6 +130,63 @@ def ultravox(config: Facts, text: Facts) -> Tower:
         layer_norm(f"{name}.ln", halved if config.flag("projector_ln_mid") else hidden, bias=False),
     )
     return Tower(ears.blocks, (*ears.modules, *projector), heads=ears.heads)
+
+
+def parakeet(sound: Facts, text: Facts) -> tuple[Block, list[Module]]:
+    """A conformer behind strided convolutions, and two matrices into the decoder: whole on every rank.
+
+    vLLM takes the biases of attention and MLPs away, whatever the config says (configs/parakeet.py).
+    """
+    width = sound.int("hidden_size", default=1024)
+    inner = sound.int("intermediate_size", default=4096)
+    bias = sound.flag("convolution_bias", default=True)
+    kernel = sound.int("conv_kernel_size", default=9)
+    name = "sound_encoder"
+    modules: list[Module] = []
+    for part in ("feed_forward1", "feed_forward2"):
+        modules += [
+            _matrix(f"{part}.linear1", width, inner, bias=False),
+            _matrix(f"{part}.linear2", inner, width, bias=False),
+        ]
+    parts = ("q_proj", "k_proj", "v_proj", "o_proj", "relative_k_proj")
+    modules += [_matrix(f"self_attn.{part}", width, width, bias=False) for part in parts]
+    modules += [
+        Tensor("self_attn.biases", 2 * width),
+        _matrix("conv.pointwise_conv1", width, 2 * width, bias=bias),
+        Tensor("conv.depthwise_conv", width * (kernel + (1 if bias else 0))),
+        *_batch_norm("conv.norm", width),
+        _matrix("conv.pointwise_conv2", width, width, bias=bias),
+        layer_norm("norms", width, count=5),
+    ]
+    depth = sound.int("num_hidden_layers", default=24)
+    layers = Block(f"{name}.encoder.layers.{{}}", tuple(range(depth)), tuple(modules))
+    channels = sound.int("subsampling_conv_channels", default=256)
+    area = sound.int("subsampling_conv_kernel_size", default=3) ** 2 + 1
+    stages = max(1, sound.int("subsampling_factor", default=8, low=1).bit_length() - 1)
+    stride = sound.int("subsampling_conv_stride", default=2, low=1)
+    left = sound.int("num_mel_bins", default=80) // stride**stages
+    middle = sound.int("projection_hidden_size", low=1)
+    biased = sound.flag("projection_bias")
+    return layers, [
+        Tensor(
+            f"{name}.encoder.subsampling.layers",
+            stages * channels * area + (stages - 1) * channels * (channels + 1),
+        ),
+        _matrix(f"{name}.encoder.subsampling.linear", channels * left, width),
+        Tensor(f"{name}.encoder.encode_positions", width // 2, buffer=True),
+        layer_norm(f"{name}.projection.norm", width, bias=False),
+        _matrix(f"{name}.projection.linear1", width, middle, bias=biased),
+        _matrix(f"{name}.projection.linear2", middle, hidden_size(text), bias=biased),
+    ]
+
+
+def _batch_norm(name: str, width: int) -> list[Module]:
+    """Weight and bias, and what it has seen: means, variances and how many batches."""
+    return [
+        layer_norm(name, width),
+        Tensor(f"{name}.running", 2 * width, buffer=True),
+        Tensor(f"{name}.num_batches_tracked", 1, dtype="int64", buffer=True),
+    ]
 
 
 def _matrix(name: str, inputs: int, outputs: int, *, bias: bool = True) -> Linear:

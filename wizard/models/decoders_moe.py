@@ -89,7 +89,7 @@ def step3_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
     key = heads.keys * heads.dim
     query = heads.queries * heads.dim
     modules: list[Module] = [
-        Linear(f"{traits.attn}.qkv_proj", hidden, (rank, key, key), "whole", parts=traits.qkv_parts),
+        Linear(f"{traits.attn}.qkv_proj", hidden, (rank + 2 * key,), "whole", parts=traits.qkv_parts),
         Tensor(f"{traits.attn}.inter_norm", rank),
         Linear(f"{traits.attn}.wq", rank, (query,)),
         Linear(f"{traits.attn}.o_proj", query, (hidden,), "row"),

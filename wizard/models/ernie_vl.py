@@ -77,7 +77,7 @@ def _two_kinds_of_experts(facts: Facts, traits: Traits, index: int, hidden: int,
             continue
         gate = f"{name}.{kind}_gate"
         modules += [
-            Linear(gate, hidden, (count,), "whole", quantised=False, dtype=traits.router_dtype),
+            Linear(gate, hidden, (count,), "whole", dtype=traits.router_dtype),
             Experts(f"{name}.{kind}", count, hidden, width, active=active),
         ]
     return modules

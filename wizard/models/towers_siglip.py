@@ -56,7 +56,7 @@ def aria(config: Facts, text: Facts) -> Tower:
     """Learned queries attend to the patches; the attention is whole on every rank, the MLP behind it is cut."""
     vision = vision_part(config)
     width = vision.int("hidden_size", default=1152)
-    tower = siglip_modules(vision, "vision_tower", image=980)
+    tower = siglip_modules(vision, "vision_tower", image=980, any_width=True)
     left_out = ("position_ids", "post_layernorm")
     kept = tuple(module for module in tower.modules if not module.name.endswith(left_out))
     table = config.part("projector_patch_to_query_dict") or Facts(PATCHES_TO_QUERIES)

@@ -41,8 +41,8 @@ def _conformer(audio: Facts, width: int) -> Block:
     modules: list[Module] = []
     for part in ("ff1", "ff2"):
         modules += [
-            Linear(f"{part}.up_proj", width, (inner,), bias=True),
-            Linear(f"{part}.down_proj", inner, (width,), "row", True),
+            Linear(f"{part}.up_proj", width, (inner,), bias=True, quantised=False),
+            Linear(f"{part}.down_proj", inner, (width,), "row", True, quantised=False),
         ]
     modules += [
         _matrix("attn.to_q", width, attended, bias=False),
@@ -79,6 +79,7 @@ def _query_transformer(config: Facts, text: Facts, encoded: int) -> tuple[Block,
         down="output_query.dense",
         fused_qkv=False,
         split=False,
+        quantised=False,
         qkv_parts=("query", "key", "value"),
     )
     block = encoder_layers(style, depth, width, inner)

@@ -49,6 +49,7 @@ class LayerStyle:
     """Cut by tensor parallelism."""
     mlp_split: bool | None = None
     quantised: bool = True
+    mlp_quantised: bool | None = None
     qkv_parts: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
     up_parts: tuple[str, ...] = ("gate_proj", "up_proj")
     heads: int = 0
@@ -71,6 +72,7 @@ def encoder_layers(
     mlp_split = style.split if style.mlp_split is None else style.mlp_split
     out_bias = style.bias if style.out_bias is None else style.out_bias
     mlp_bias = style.bias if style.mlp_bias is None else style.mlp_bias
+    mlp_quantised = style.quantised if style.mlp_quantised is None else style.mlp_quantised
     modules: list[Module] = []
     if style.fused_qkv:
         modules.append(
@@ -101,7 +103,7 @@ def encoder_layers(
             "column" if mlp_split else "whole",
             mlp_bias,
             parts=style.up_parts if style.gated else (),
-            quantised=style.quantised,
+            quantised=mlp_quantised,
         ),
         Linear(
             style.down,
@@ -109,7 +111,7 @@ def encoder_layers(
             (width,),
             "row" if mlp_split else "whole",
             mlp_bias,
-            quantised=style.quantised,
+            quantised=mlp_quantised,
         ),
         Tensor(
             "norms", style.norms * width * (2 if style.norm_bias else 1) + 2 * style.head_norm + style.more
@@ -165,3 +167,11 @@ def vision_rotary(head_dim: int) -> Rotary:
 def vision_frequencies(name: str, head_dim: int) -> Tensor:
     """The inverse frequencies of a vision head's half, which some classes keep instead of a table."""
     return Tensor(name, head_dim // 4, dtype="float32", buffer=True)
+
+
+SIGLIP_MULTIPLE = 64
+
+
+def siglip_mlp_quantised(width: int, mlp: int) -> bool:
+    """vLLM's SigLIP leaves MLPs unquantised whose sides aren't multiples of 64 (siglip.py `SiglipMLP`)."""
+    return width % SIGLIP_MULTIPLE == 0 and mlp % SIGLIP_MULTIPLE == 0

@@ -132,6 +132,20 @@ DEPRECATED_SINCE = (0, 14, 0)
 """The flag and the refusal that it lifts came with 0.14 (config/model.py)."""
 
 
+SEEING_CLASSES = {"ChatGLMModel": "GLM4VForCausalLM", "ChatGLMForConditionalGeneration": "GLM4VForCausalLM"}
+"""Classes for text alone that refuse a config with an encoder -> the class to ask for instead (chatglm.py)."""
+
+
+def eyes(launch: Launch) -> Refusal | None:
+    """GLM-4V's config names ChatGLM's class, which is for text alone."""
+    metadata = launch.metadata
+    better = SEEING_CLASSES.get(metadata.architecture)
+    if better is None or "vision_config" not in metadata.config:
+        return None
+    overrides = {**(launch.config.hf_overrides or {}), "architectures": [better]}
+    return Refusal("unsupported", errors.eyes_left_out(better), (("hf_overrides", overrides),))
+
+
 def shards(launch: Launch) -> Refusal | None:
     """Widths that tensor or expert parallelism can't divide, and quantised formats that vLLM refuses."""
     try:

@@ -185,6 +185,11 @@ def _read(metadata: ModelMetadata) -> CacheModel:
         layers: tuple[CacheLayer, ...] = ()
     else:
         layers = tuple(_layers(metadata, facts, model_type, kinds, total, latent))
+    if any(layer.kind != "state" and not layer.key_dim * layer.kv_heads for layer in layers):
+        raise ConfigError(
+            f"config.json has attention layers without heads: {heads} heads, {metadata.num_key_value_heads} of them "
+            f"with keys, share a width of {metadata.hidden_size}."
+        )
     return CacheModel(
         layers=layers,
         num_layers=total,

@@ -8,7 +8,16 @@ from __future__ import annotations
 from wizard.models.attention import hidden_size
 from wizard.models.facts import Facts
 from wizard.models.modules import Block, Linear, Module, Tensor
-from wizard.models.vit import LayerStyle, Tower, encoder_layers, layer_norm, patch_count, patches, two_layers
+from wizard.models.vit import (
+    LayerStyle,
+    Tower,
+    encoder_layers,
+    layer_indices,
+    layer_norm,
+    patch_count,
+    patches,
+    two_layers,
+)
 
 SIGLIP_448 = {
     "hidden_size": 1152,
@@ -126,7 +135,7 @@ def _conformer_layers(prefix: str, audio: Facts, width: int) -> Block:
     ]
     if audio.flag("bias_in_glu", default=True):
         modules.append(Tensor("conv.glu.biases", 2 * out))
-    return Block(prefix, tuple(range(audio.int("num_blocks", default=6))), tuple(modules))
+    return Block(prefix, layer_indices(audio.int("num_blocks", default=6)), tuple(modules))
 
 
 def _whole(name: str, inputs: int, outputs: int) -> Linear:

@@ -6,11 +6,15 @@ transformers' Parakeet encoder.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from wizard.errors import ConfigError
 from wizard.models.attention import hidden_size
 from wizard.models.facts import Facts
+from wizard.models.metadata import short
 from wizard.models.modules import Block, Linear, Module, Tensor
 from wizard.models.towers_audio import cut_whisper_layers
-from wizard.models.vit import LayerStyle, Tower, encoder_layers, layer_norm
+from wizard.models.vit import LayerStyle, Tower, encoder_layers, layer_indices, layer_norm
 
 
 def granite_speech(config: Facts, text: Facts) -> Tower:
@@ -56,7 +60,7 @@ def _conformer(audio: Facts, width: int) -> Block:
         layer_norm("norms", width, count=5),
     ]
     depth = audio.int("num_layers", default=10)
-    return Block("encoder.layers.{}", tuple(range(depth)), tuple(modules))
+    return Block("encoder.layers.{}", layer_indices(depth), tuple(modules))
 
 
 def _query_transformer(config: Facts, text: Facts, encoded: int) -> tuple[Block, list[Module]]:
@@ -101,9 +105,47 @@ def _query_transformer(config: Facts, text: Facts, encoded: int) -> tuple[Block,
     ]
 
 
+def _whisper(width: int, depth: int, heads: int, bins: int = 80) -> Mapping[str, int]:
+    return {
+        "d_model": width,
+        "encoder_layers": depth,
+        "encoder_attention_heads": heads,
+        "encoder_ffn_dim": 4 * width,
+        "num_mel_bins": bins,
+    }
+
+
+WHISPERS: Mapping[str, Mapping[str, int]] = {
+    "openai/whisper-tiny": _whisper(384, 4, 6),
+    "openai/whisper-base": _whisper(512, 6, 8),
+    "openai/whisper-small": _whisper(768, 12, 12),
+    "openai/whisper-medium": _whisper(1024, 24, 16),
+    "openai/whisper-large-v2": _whisper(1280, 32, 20),
+    "openai/whisper-large-v3": _whisper(1280, 32, 20, 128),
+    "openai/whisper-large-v3-turbo": _whisper(1280, 32, 20, 128),
+}
+"""The encoders that `audio_model_id` may name instead of giving sizes (openai/whisper `model.py` and README,
+configs of the repositories so named)."""
+
+
+def _ears(config: Facts) -> Facts:
+    """The encoder's section, or that of the Whisper that is named: vLLM takes the named one where both are given."""
+    named = config.text("audio_model_id")
+    if not named:
+        return config.part("audio_config") or Facts({})
+    sizes = WHISPERS.get(named.removesuffix(".en"))
+    section = config.part("audio_config")
+    if sizes is None and section is None:
+        raise ConfigError(
+            f"config.json leaves its audio encoder to {short(named, 80)} and has none of its sizes; put that "
+            "model's config.json into audio_config to plan it."
+        )
+    return Facts(sizes) if sizes is not None else section or Facts({})
+
+
 def ultravox(config: Facts, text: Facts) -> Tower:
     """vLLM's Whisper encoder, and stacked frames through two matrices or through layers like the encoder's."""
-    audio = config.part("audio_config") or Facts({})
+    audio = _ears(config)
     ears = cut_whisper_layers("audio_tower", audio)
     width = audio.int("d_model", "hidden_size", default=1280)
     stacked = width * config.int("stack_factor", default=8)
@@ -112,7 +154,7 @@ def ultravox(config: Facts, text: Facts) -> Tower:
     depth = config.int("num_projector_layers", default=0)
     if depth:
         block = ears.blocks[0]
-        layers = Block(f"{name}.layers.{{}}", tuple(range(depth)), block.modules)
+        layers = Block(f"{name}.layers.{{}}", layer_indices(depth), block.modules)
         positions = audio.int("max_source_positions", default=1500)
         projector: tuple[Module, ...] = (
             norm,
@@ -160,7 +202,7 @@ def parakeet(sound: Facts, text: Facts) -> tuple[Block, list[Module]]:
         layer_norm("norms", width, count=5),
     ]
     depth = sound.int("num_hidden_layers", default=24)
-    layers = Block(f"{name}.encoder.layers.{{}}", tuple(range(depth)), tuple(modules))
+    layers = Block(f"{name}.encoder.layers.{{}}", layer_indices(depth), tuple(modules))
     channels = sound.int("subsampling_conv_channels", default=256)
     area = sound.int("subsampling_conv_kernel_size", default=3) ** 2 + 1
     stages = max(1, sound.int("subsampling_factor", default=8, low=1).bit_length() - 1)

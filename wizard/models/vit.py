@@ -7,7 +7,8 @@ muse_glimmer,kimi_k25_vit,intern_vit,dots_ocr,siglip2navit}.py`.
 from __future__ import annotations
 
 from wizard.dataclass import dataclass
-from wizard.models.facts import Facts
+from wizard.errors import ConfigError
+from wizard.models.facts import LARGEST_LAYER_COUNT, Facts
 from wizard.models.modules import Block, Linear, Module, Rotary, Split, Tensor
 
 ROTARY_ROWS = 8192
@@ -59,6 +60,13 @@ class LayerStyle:
     """Width of a norm of queries and of keys."""
     more: int = 0
     """Further elements per layer: layer scales and the like."""
+
+
+def layer_indices(depth: int) -> tuple[int, ...]:
+    """0, 1, 2 ... for `depth` layers. Raises ConfigError above any encoder's number."""
+    if depth > LARGEST_LAYER_COUNT:
+        raise ConfigError(f"config.json: {depth} encoder layers are out of any model's range.")
+    return tuple(range(depth))
 
 
 def encoder_layers(
@@ -117,7 +125,7 @@ def encoder_layers(
             "norms", style.norms * width * (2 if style.norm_bias else 1) + 2 * style.head_norm + style.more
         ),
     ]
-    return Block(style.prefix, tuple(range(depth)), tuple(modules))
+    return Block(style.prefix, layer_indices(depth), tuple(modules))
 
 
 def layer_norm(name: str, width: int, *, bias: bool = True, count: int = 1) -> Tensor:

@@ -29,6 +29,9 @@ VISION_KEYS = (
 AUDIO_KEYS = ("audio_config", "audio_encoder_config", "audio_processor", "encoder_config", "sound_config")
 """Granite Speech's ears are its `encoder_config`, Phi-4's an `audio_processor`."""
 
+NAMED_EARS = "audio_model_id"
+"""Where a config names another model for its ears (Ultravox)."""
+
 BACKBONE_KEY = "backbone_config"
 """Where a tokenizer of images nests its encoder (Ovis)."""
 
@@ -114,7 +117,9 @@ def is_multimodal(metadata: ModelMetadata) -> bool:
     found = _multimodal.get(metadata)
     if found is None:
         keys = (*VISION_KEYS, *AUDIO_KEYS)
-        found = _multimodal[metadata] = any(isinstance(metadata.config.get(key), Mapping) for key in keys)
+        config = metadata.config
+        found = any(isinstance(config.get(key), Mapping) for key in keys) or bool(config.get(NAMED_EARS))
+        _multimodal[metadata] = found
     return found
 
 

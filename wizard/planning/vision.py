@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from wizard.dataclass import dataclass
 from wizard.models.metadata import ModelMetadata, integer, section
 from wizard.planning.launch import Launch
+from wizard.vllm.registry import registry
 
 VISION_KEYS = (
     "vision_config",
@@ -134,6 +135,15 @@ def takes_items(launch: Launch) -> bool:
     return not limits or any(limit != 0 for limit in limits.values())
 
 
+def encoder_whole(launch: Launch) -> bool:
+    """Whether every rank keeps the encoder whole: `--mm-encoder-tp-mode data`, which most classes ignore.
+
+    Source: vLLM 0.33 config/model.py (`supports_multimodal_encoder_tp_data`).
+    """
+    asked = launch.config.mm_encoder_tp_mode == "data"
+    return asked and launch.metadata.architecture in registry().encoder_data
+
+
 def encoder_tokens(launch: Launch, encoder: Encoder) -> int:
     """Tokens of one profiled batch: whole items up to max_num_batched_tokens, at least one."""
     item = encoder.item_tokens(launch.max_model_len)
@@ -149,7 +159,7 @@ def encoder_peak_bytes(launch: Launch) -> int:
     if encoder is None or not takes_items(launch) or launch.config.skip_mm_profiling:
         return 0
     patches = encoder_tokens(launch, encoder) * encoder.merge**2
-    tp = 1 if launch.config.mm_encoder_tp_mode == "data" else launch.tp
+    tp = 1 if encoder_whole(launch) else launch.tp
     inner = max(ATTENTION_COPIES * encoder.hidden, MLP_WIDTHS * encoder.intermediate)
     per_patch = RESIDUAL_COPIES * encoder.hidden + inner / tp
     return int(patches * per_patch * launch.dtype_bytes)

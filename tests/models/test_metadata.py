@@ -184,7 +184,7 @@ ENCODERS = (
     "ibm-granite/granite-speech-3.3-2b",
     "test/ultravox-with-projector-layers",
     "rhymes-ai/Aria",
-    "nvidia/Nemotron-3-Nano-Omni-30B-A3B-Reasoning-BF16",
+    "test/nemotron-omni",
     "nvidia/NVLM-D-72B",
 )
 

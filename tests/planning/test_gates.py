@@ -255,6 +255,22 @@ def test_refused_in_vllms_words_and_mended_by_the_change(
     assert later is None or later.error != found.error
 
 
+def test_a_tied_head_is_not_parted_from_its_embedding() -> None:
+    ernie = {
+        "architectures": ["Ernie4_5_MoeForCausalLM"],
+        "model_type": "ernie4_5_moe",
+        "moe_num_experts": 8,
+        "moe_intermediate_size": 1024,
+    }
+    parted = launched(model(**ernie, tie_word_embeddings=True), pipeline_parallel_size=2, gpus=2)
+    found = refusal(parted)
+    assert found is not None
+    assert "no attribute 'tie_weights'" in found.error
+    assert dict(found.change) == {"pipeline_parallel_size": 1}
+    untied = launched(model(**ernie, tie_word_embeddings=False), pipeline_parallel_size=2, gpus=2)
+    assert refusal(untied) is None
+
+
 GLM_4V = {
     "architectures": ["ChatGLMModel"],
     "model_type": "chatglm",

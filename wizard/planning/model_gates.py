@@ -11,13 +11,14 @@ from typing import Any
 
 from wizard.errors import ConfigError
 from wizard.models.cache_layers import CacheLayer, CacheModel, cache_model
+from wizard.models.tree import module_tree
 from wizard.planning.attention_choice import attention_choice, attention_need, cache_dtype
 from wizard.planning.kv_compressed import COMPRESSED_BLOCK
 from wizard.planning.launch import Launch
 from wizard.planning.refusals import Refusal
 from wizard.planning.weights import rank_weights
 from wizard.vllm import errors
-from wizard.vllm.combination_errors import EXPERT_GROUPS
+from wizard.vllm.combination_errors import EXPERT_GROUPS, TIED_APART, eyes_left_out
 from wizard.vllm.kv_dtypes import TURBOQUANT_BITS, quantized
 from wizard.vllm.limits import method_name
 
@@ -143,7 +144,22 @@ def eyes(launch: Launch) -> Refusal | None:
     if better is None or "vision_config" not in metadata.config:
         return None
     overrides = {**(launch.config.hf_overrides or {}), "architectures": [better]}
-    return Refusal("unsupported", errors.eyes_left_out(better), (("hf_overrides", overrides),))
+    return Refusal("unsupported", eyes_left_out(better), (("hf_overrides", overrides),))
+
+
+TIED_ON_EVERY_STAGE = frozenset({"Ernie4_5_MoeForCausalLM", "Ernie4_5_VLMoeForConditionalGeneration"})
+"""Classes that tie the head to the embedding on stages that lack one of them (ernie45_moe.py, ernie45_vl_moe.py)."""
+
+
+def ends(launch: Launch) -> Refusal | None:
+    """A head that is the embedding, where a pipeline puts them on different GPUs."""
+    if launch.pp == 1 or launch.metadata.architecture not in TIED_ON_EVERY_STAGE:
+        return None
+    try:
+        tied = module_tree(launch.metadata).tied
+    except ConfigError:
+        return None
+    return Refusal("unsupported", TIED_APART, (("pipeline_parallel_size", 1),)) if tied else None
 
 
 def shards(launch: Launch) -> Refusal | None:

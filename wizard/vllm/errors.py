@@ -402,12 +402,3 @@ def sharing_across_stages(*, layer: int, target: int) -> str:
         f"Specified KV sharing target layer for model.layers.{layer}.self_attn.attn is not valid: target layer "
         f"model.layers.{target}.self_attn.attn is not a valid Attention layer in the model."
     )
-
-
-def eyes_left_out(architecture: str) -> str:
-    """chatglm.py `ChatGLMForCausalLM`: the class for text alone was named for a model that sees."""
-    return (
-        "The configuration of this model indicates that it supports vision inputs, but you instantiated the "
-        "text-only version of this model. Please use the vision model by setting "
-        f'`--hf-overrides \'{{"architectures": ["{architecture}"]}}\'`'
-    )

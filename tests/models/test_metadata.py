@@ -170,10 +170,37 @@ LATENT = {
 }
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ENCODERS = (
+    "deepseek-ai/DeepSeek-OCR",
+    "rednote-hilab/dots.ocr",
+    "microsoft/Phi-4-multimodal-instruct",
+    "baidu/ERNIE-4.5-VL-28B-A3B-PT",
+    "AIDC-AI/Ovis2-8B",
+    "AIDC-AI/Ovis2.5-9B",
+    "allenai/Molmo2-8B",
+    "stepfun-ai/step3",
+    "zai-org/glm-4v-9b",
+    "Kwai-Keye/Keye-VL-8B-Preview",
+    "ibm-granite/granite-speech-3.3-2b",
+    "test/ultravox-with-projector-layers",
+    "rhymes-ai/Aria",
+    "test/nemotron-omni",
+    "nvidia/NVLM-D-72B",
+)
+
+
+def _golden(*names: str) -> list[dict[str, Any]]:
+    """Configs of the models whose weights vLLM has told."""
+    lines = Path(__file__).parents[1].joinpath("planning", "weights_golden.jsonl").read_text(encoding="utf-8")
+    known = {line["model"]: line["config"] for line in map(json.loads, lines.splitlines())}
+    return [known[name] for name in names]
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_mutated_configs_raise_nothing_but_our_own_error(data: st.DataObject) -> None:
-    config = copy.deepcopy(data.draw(st.sampled_from([LLAMA, HYBRID, WINDOWED, LATENT])))
+    plain = [LLAMA, HYBRID, WINDOWED, LATENT]
+    config = copy.deepcopy(data.draw(st.sampled_from([*plain, *_golden(*ENCODERS)])))
     for _ in range(data.draw(st.integers(1, 3))):
         *above, key = data.draw(st.sampled_from(_places(config)))
         part = config

@@ -324,6 +324,49 @@ def test_no_encoder_pass_where_none_is_asked_for(settings: dict[str, Any]) -> No
     assert encoder_peak_bytes(found) == held_encoder_bytes(found) == 0
 
 
+OVIS = {
+    "visual_tokenizer_config": {
+        "hidden_stride": 2,
+        "backbone_config": {
+            "hidden_size": 1024,
+            "intermediate_size": 2816,
+            "image_size": 448,
+            "patch_size": 14,
+        },
+    }
+}
+
+
+def test_an_encoder_inside_a_tokenizer_of_images_is_found() -> None:
+    found = launch(QWEN_7B | OVIS, A100, "0.33.0")
+    encoder = vision_encoder(found.metadata)
+    assert encoder is not None
+    assert encoder.item_tokens(found.max_model_len) == (448 // 14 // 2) ** 2
+    assert encoder_peak_bytes(found) > 0
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"audio_processor": {"config": {"attention_dim": 1024}}},  # Phi-4
+        {"encoder_config": {"hidden_dim": 1024}},  # Granite Speech
+        OVIS,
+    ],
+)
+def test_whatever_an_encoder_is_called_its_outputs_are_held(section: dict[str, Any]) -> None:
+    assert held_encoder_bytes(launch(QWEN_7B, A100, "0.33.0")) == 0
+    assert held_encoder_bytes(launch(QWEN_7B | section, A100, "0.33.0")) > 0
+    without = launch(QWEN_7B | section, A100, "0.33.0", language_model_only=True)
+    assert held_encoder_bytes(without) == 0
+
+
+def test_the_tokens_of_an_image_tell_how_many_patches_are_merged() -> None:
+    seen = {"vision_config": {"hidden_size": 1792, "image_size": 728, "patch_size": 14}}
+    encoder = vision_encoder(model(QWEN_7B | seen | {"image_token_len": 169}))  # Step 3
+    assert encoder is not None
+    assert encoder.merge == 4
+
+
 def test_the_band_is_narrow_where_logs_are_many_and_wide_where_they_are_few() -> None:
     def width(gpu: GPUInfo, version: str, **settings: Any) -> float:
         low, high = kv_band_bytes(launch(LLAMA_8B, gpu, version, **settings))

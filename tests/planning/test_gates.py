@@ -10,6 +10,7 @@ from tests.planning.launching import launched, model
 from wizard.models.metadata import ModelMetadata
 from wizard.planning.gates import Refusal, refusal
 from wizard.planning.launch import Launch
+from wizard.planning.weights import rank_weights
 
 FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 
@@ -252,6 +253,56 @@ def test_refused_in_vllms_words_and_mended_by_the_change(
     assert found.change
     later = mended(metadata, found, **settings)
     assert later is None or later.error != found.error
+
+
+def test_a_tied_head_is_not_parted_from_its_embedding() -> None:
+    ernie = {
+        "architectures": ["Ernie4_5_MoeForCausalLM"],
+        "model_type": "ernie4_5_moe",
+        "moe_num_experts": 8,
+        "moe_intermediate_size": 1024,
+    }
+    parted = launched(model(**ernie, tie_word_embeddings=True), pipeline_parallel_size=2, gpus=2)
+    found = refusal(parted)
+    assert found is not None
+    assert "no attribute 'tie_weights'" in found.error
+    assert dict(found.change) == {"pipeline_parallel_size": 1}
+    untied = launched(model(**ernie, tie_word_embeddings=False), pipeline_parallel_size=2, gpus=2)
+    assert refusal(untied) is None
+
+
+GLM_4V = {
+    "architectures": ["ChatGLMModel"],
+    "model_type": "chatglm",
+    "ffn_hidden_size": 13696,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": None,
+    "multi_query_group_num": 2,
+    "padded_vocab_size": 151552,
+    "seq_length": 8192,
+    "vision_config": {
+        "hidden_size": 1792,
+        "image_size": 1120,
+        "intermediate_size": 15360,
+        "num_heads": 16,
+        "num_hidden_layers": 63,
+        "num_positions": 6401,
+        "patch_size": 14,
+    },
+}
+
+
+def test_a_model_that_sees_is_not_started_blind() -> None:
+    blind = launched(model(**GLM_4V))
+    found = refusal(blind)
+    assert found is not None
+    assert "instantiated the text-only version" in found.error
+    seeing = launched(model(**GLM_4V), **dict(found.change))
+    assert refusal(seeing) is None
+    assert seeing.metadata.architecture == "GLM4VForCausalLM"
+    assert rank_weights(seeing).stages[0].param_bytes > 1.5 * rank_weights(blind).stages[0].param_bytes
+    again = launched(blind.metadata, **dict(found.change))
+    assert again.metadata is launched(blind.metadata, **dict(found.change)).metadata
 
 
 def test_more_ranks_than_gpus_unless_they_are_elsewhere() -> None:

@@ -68,7 +68,7 @@ class Traits:
     attention_quantised: bool = True
     qk_norm: str = ""
     """'head': one weight per head dimension; 'all': one per projected channel, split with the heads;
-    'all_whole': the same on every rank; 'per_head': a weight per head and dimension."""
+    'all_whole': the same on every rank; 'per_head': a weight per head and dimension; 'told': by `qk_norm_type`."""
     qk_norm_if: Switch = True
     gate: str = ""
     """Attention output gate: 'q' doubles the query, 'head' and 'channel' have a projection of their own."""
@@ -90,7 +90,8 @@ class Traits:
 
     rope: str = "standard"
     """'standard', 'by_type' (parameters per layer type), 'sliding_only' (full attention goes without),
-    'transformers' (that backend's) or 'none'."""
+    'if_theta' (none where the base is null), 'scaled_layers' (some layers unscaled), 'transformers' (that
+    backend's) or 'none'."""
     rotary_rows: tuple[str, ...] = ()
     """Config keys of its positions, where not `max_position_embeddings`."""
     rotary_dtype: str = ""

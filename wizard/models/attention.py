@@ -9,7 +9,8 @@ from wizard.dataclass import dataclass, replace
 from wizard.models.architectures import Switch, Traits
 from wizard.models.facts import Facts
 from wizard.models.modules import CacheScales, Linear, Module, Rotary, Tensor
-from wizard.models.rotary import rotary_table
+from wizard.models.patterns import PLAIN_ROPE
+from wizard.models.rotary import rope_parameters, rotary_table
 
 
 def switched(facts: Facts, switch: Switch) -> bool:
@@ -107,7 +108,7 @@ def grouped_query(
         CacheScales(f"{traits.attn}.{traits.attn_inner}", kv_heads=heads.keys),
     ]
     if traits.qk_norm and switched(facts, traits.qk_norm_if):
-        modules += _qk_norms(traits, heads, query, key)
+        modules += _qk_norms(_norm_kind(facts, traits), traits.attn, heads, query, key)
     if traits.gate in ("head", "channel") and switched(facts, traits.gate_if):
         width = heads.queries if traits.gate == "head" else query
         modules.append(Linear(f"{traits.attn}.{traits.gate_name}", hidden, (width,), quantised=quantised))
@@ -144,6 +145,9 @@ def rotary_of(facts: Facts, traits: Traits, head_dim: int, kind: str) -> list[Mo
         return [transformers_rotary(facts, traits, head_dim)]
     if traits.rope == "sliding_only" and kind == "full_attention":
         return []
+    if traits.rope == "if_theta" and _without_theta(facts):
+        return []
+    plain = traits.rope == "scaled_layers" and kind == PLAIN_ROPE
     layer_type = kind if traits.rope == "by_type" else ""
     table = rotary_table(
         facts,
@@ -151,10 +155,17 @@ def rotary_of(facts: Facts, traits: Traits, head_dim: int, kind: str) -> list[Mo
         rows=facts.int(*traits.rotary_rows, default=0) if traits.rotary_rows else 0,
         fraction=traits.rotary_fraction,
         layer_type=layer_type,
+        parameters={"rope_theta": rope_parameters(facts).get("rope_theta")} if plain else None,
         mrope_positions=traits.mrope_positions,
         dtype=traits.rotary_dtype,
     )
     return [table]
+
+
+def _without_theta(facts: Facts) -> bool:
+    """OLMo Hybrid: attention goes without rotation where the parameters have a base of null."""
+    parameters = rope_parameters(facts)
+    return "rope_theta" in parameters and parameters["rope_theta"] is None
 
 
 def transformers_rotary(facts: Facts, traits: Traits, head_dim: int) -> Rotary:
@@ -163,9 +174,20 @@ def transformers_rotary(facts: Facts, traits: Traits, head_dim: int) -> Rotary:
     return Rotary(rows=2, width=table.width // 2, key="inverse", dtype="float32")
 
 
-def _qk_norms(traits: Traits, heads: Heads, query: int, key: int) -> list[Module]:
-    q_name, k_name = f"{traits.attn}.q_norm", f"{traits.attn}.k_norm"
-    match traits.qk_norm:
+QK_NORM_TYPES = {"qwen3": "head", "olmo": "all_whole"}
+"""Molmo 2's `qk_norm_type` -> how queries and keys are normed."""
+
+
+def _norm_kind(facts: Facts, traits: Traits) -> str:
+    """Fixed by the class, or told by the config."""
+    if traits.qk_norm != "told":
+        return traits.qk_norm
+    return QK_NORM_TYPES.get(facts.text("qk_norm_type", "olmo"), "all_whole")
+
+
+def _qk_norms(kind: str, attn: str, heads: Heads, query: int, key: int) -> list[Module]:
+    q_name, k_name = f"{attn}.q_norm", f"{attn}.k_norm"
+    match kind:
         case "all":
             return [Tensor(q_name, query, split=True), Tensor(k_name, key, kv_heads=heads.keys)]
         case "per_head":

@@ -129,10 +129,11 @@ LATENT_TYPES = frozenset(
         "kimi_linear",
         "longcat_flash",
         "pangu_ultra_moe",
+        "sarvam_mla",
     }
 )
 """Text model types that vLLM runs with latent attention when the config has a latent rank
-(`model_arch_config_convertor.py` `is_deepseek_mla`)."""
+(`model_arch_config_convertor.py` `is_deepseek_mla`; Sarvam's class builds it by itself)."""
 
 IMAGE_PREFIX_TYPES = frozenset({"bagel", "gemma3", "molmo2", "moondream3", "paligemma"})
 """`is_mm_prefix_lm`; Gemma 4 says so itself by `use_bidirectional_attention`."""
@@ -184,6 +185,11 @@ def _read(metadata: ModelMetadata) -> CacheModel:
         layers: tuple[CacheLayer, ...] = ()
     else:
         layers = tuple(_layers(metadata, facts, model_type, kinds, total, latent))
+    if any(layer.kind != "state" and not layer.key_dim * layer.kv_heads for layer in layers):
+        raise ConfigError(
+            f"config.json has attention layers without heads: {heads} heads, {metadata.num_key_value_heads} of them "
+            f"with keys, share a width of {metadata.hidden_size}."
+        )
     return CacheModel(
         layers=layers,
         num_layers=total,
@@ -220,7 +226,7 @@ def _image_prefix(metadata: ModelMetadata) -> bool:
     said = metadata.config.get("is_mm_prefix_lm")
     if said is not None:
         return bool(said)
-    if "vision_config" not in metadata.config:
+    if not any(name in metadata.config for name in ("vision_config", "vit_config")):
         return False
     if metadata.text.get("use_bidirectional_attention") == "vision":
         return True

@@ -1,6 +1,6 @@
 """Decoder layers with experts that no combination of standard pieces describes.
 
-Sources: vLLM 0.33 `model_executor/models/{dbrx,longcat_flash,step3p5}.py`.
+Sources: vLLM 0.33 `model_executor/models/{dbrx,longcat_flash,step3_text,step3p5}.py`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from wizard.dataclass import replace
 from wizard.errors import ConfigError
 from wizard.models.architectures import Traits
-from wizard.models.attention import Heads, grouped_query, heads_of, hidden_size
+from wizard.models.attention import Heads, grouped_query, heads_of, hidden_size, rotary_of
 from wizard.models.facts import Facts
 from wizard.models.latent import latent
 from wizard.models.modules import CacheScales, Experts, Linear, Module, Rotary, Tensor
@@ -79,6 +79,29 @@ def _step_rotary(facts: Facts, dim: int, index: int, kind: str) -> Module:
         fraction = Facts({"partial_rotary_factor": fractions[index]}).number("partial_rotary_factor", 1.0)
     key = f"{fraction}|{base!r:.32}|{bool(scaling)}"
     return rotary_table(facts, dim, fraction=fraction, parameters=dict(scaling), key=key)
+
+
+def step3_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
+    """Step 3: queries come from a low rank that every rank keeps whole, as it does the one head of keys and values."""
+    hidden = hidden_size(facts)
+    heads = heads_of(facts, traits)
+    rank = facts.int("share_q_dim", default=0) or heads.queries * heads.dim
+    key = heads.keys * heads.dim
+    query = heads.queries * heads.dim
+    modules: list[Module] = [
+        Linear(f"{traits.attn}.qkv_proj", hidden, (rank + 2 * key,), "whole", parts=traits.qkv_parts),
+        Tensor(f"{traits.attn}.inter_norm", rank),
+        Linear(f"{traits.attn}.wq", rank, (query,)),
+        Linear(f"{traits.attn}.o_proj", query, (hidden,), "row"),
+        CacheScales(f"{traits.attn}.attn", kv_heads=heads.keys),
+        *rotary_of(facts, traits, heads.dim, ""),
+    ]
+    if SPARSE[traits.moe](facts, index):
+        modules += sparse_block(facts, traits, index)
+        modules += gated_mlp(facts, traits, "share_expert", facts.int("share_expert_dim", low=1))
+    else:
+        modules += gated_mlp(facts, traits, traits.mlp, dense_width(facts, traits, index))
+    return [*modules, Tensor("norms", 2 * hidden)]
 
 
 def dbrx_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:

@@ -41,6 +41,10 @@ TEXT_CONFIG_KEYS = ("text_config", "language_config", "llm_config", "thinker_con
 """Where multimodal configs nest their decoder (transformers' `get_text_config` names)."""
 
 
+TEXT_MODEL_KEY = "text_model_id"
+"""Where a config names another model for its decoder instead of giving its sizes (Ultravox)."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
     """One tensor of a safetensors header."""
@@ -180,6 +184,11 @@ def metadata_from_config(
     """
     config = checked_config(config)
     nested = text_part(config)
+    if nested is config and isinstance(config.get(TEXT_MODEL_KEY), str):
+        raise ConfigError(
+            f"config.json leaves its decoder to {short(config[TEXT_MODEL_KEY], 80)} and has none of its sizes; "
+            "put that model's config.json into text_config to plan it."
+        )
     architectures = config.get("architectures") or nested.get("architectures")
     if not isinstance(architectures, list) or not architectures or not isinstance(architectures[0], str):
         raise ConfigError(

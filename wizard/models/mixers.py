@@ -1,7 +1,7 @@
 """Layers that keep a constant state instead of keys and values: Mamba, gated delta nets, short convolutions.
 
 Sources: vLLM 0.33 `model_executor/layers/mamba/{mamba_mixer,mamba_mixer2,short_conv}.py`,
-`layers/mamba/gdn/qwen_gdn_linear_attn.py`, `models/kimi_k3/nvidia/kda.py`.
+`layers/mamba/gdn/qwen_gdn_linear_attn.py`, `models/kimi_k3/nvidia/kda.py`, `models/olmo_hybrid.py`.
 """
 
 from __future__ import annotations
@@ -57,6 +57,28 @@ def gated_delta(facts: Facts, traits: Traits, index: int, kind: str) -> list[Mod
         Tensor(f"{name}.A_log", value_heads, split=True, dtype="float32"),
         Tensor(f"{name}.norm", value_dim),
         Linear(f"{name}.out_proj", value, (hidden,), "row"),
+    ]
+
+
+def gated_delta_olmo(facts: Facts, traits: Traits, index: int, kind: str) -> list[Module]:
+    """OLMo Hybrid: queries, keys, values and gate in one matrix, beta and decay in one each; all of one dtype."""
+    hidden = hidden_size(facts)
+    value_heads = facts.int("linear_num_value_heads", low=1)
+    key = facts.int("linear_num_key_heads", low=1) * facts.int("linear_key_head_dim", low=1)
+    value_dim = facts.int("linear_value_head_dim", low=1)
+    value = value_heads * value_dim
+    kernel = facts.int("linear_conv_kernel_dim", default=4)
+    name = "linear_attn"
+    parts = ("q_proj", "k_proj", "v_proj", "g_proj")
+    return [
+        Tensor(f"{name}.conv1d", (2 * key + value) * kernel, split=True),
+        Linear(f"{name}.in_proj_qkvg", hidden, (key, key, value, value), parts=parts),
+        Linear(f"{name}.b_proj", hidden, (value_heads,)),
+        Linear(f"{name}.a_proj", hidden, (value_heads,)),
+        Tensor(f"{name}.dt_bias", value_heads, split=True),
+        Tensor(f"{name}.A_log", value_heads, split=True),
+        Tensor(f"{name}.o_norm", value_dim),
+        Linear(f"{name}.o_proj", value, (hidden,), "row"),
     ]
 
 

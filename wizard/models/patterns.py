@@ -103,6 +103,16 @@ def _sliding_pattern(facts: Facts, index: int) -> str:
     return "full_attention"
 
 
+PLAIN_ROPE = "plain_rope"
+"""The word for layers whose rotation isn't scaled."""
+
+
+def _scaled_layers(facts: Facts, index: int) -> str:
+    """Molmo 2: `rope_scaling_layers` lists the layers whose rotation is scaled; all are where it is absent."""
+    listed = facts.list("rope_scaling_layers")
+    return PLAIN_ROPE if listed is not None and index not in listed else ""
+
+
 PATTERNS: Mapping[str, Callable[[Facts, int], str]] = {
     "words": _words,
     "mamba_words": _mamba_words,
@@ -114,6 +124,7 @@ PATTERNS: Mapping[str, Callable[[Facts, int], str]] = {
     "binary_hybrid": _binary_hybrid,
     "alternating": _alternating,
     "sliding_pattern": _sliding_pattern,
+    "scaled_layers": _scaled_layers,
 }
 
 

@@ -21,6 +21,7 @@ from wizard.models.vit import (
     layer_norm,
     patch_count,
     patches,
+    siglip_mlp_quantised,
     two_layers,
     vision_part,
 )
@@ -45,14 +46,23 @@ def clip_modules(vision: Facts, prefix: str, *, layers_short: int = 0) -> Tower:
     )
 
 
-def siglip_modules(vision: Facts, prefix: str, *, layers_short: int = 0, image: int = 224) -> Tower:
+def siglip_modules(
+    vision: Facts, prefix: str, *, layers_short: int = 0, image: int = 224, any_width: bool = False
+) -> Tower:
     """SigLIP: learned positions, a norm after the layers where all of them are used.
 
-    `image`: the side in pixels that transformers' config class fills in.
+    `image`: the side in pixels that transformers' config class fills in; `any_width`: Idefics' form of it, whose
+    MLPs are quantised whatever their width.
     """
     width = vision.int("hidden_size", default=1152)
     depth = max(0, vision.int("num_hidden_layers", default=27) - layers_short)
-    style = LayerStyle(f"{prefix}.encoder.layers.{{}}", qkv="self_attn.qkv_proj", out="self_attn.out_proj")
+    mlp = vision.int("intermediate_size", default=4304)
+    style = LayerStyle(
+        f"{prefix}.encoder.layers.{{}}",
+        qkv="self_attn.qkv_proj",
+        out="self_attn.out_proj",
+        mlp_quantised=any_width or siglip_mlp_quantised(width, mlp),
+    )
     positions = patch_count(vision, image=image)
     modules: list[Module] = [
         patches(f"{prefix}.embeddings.patch_embedding", vision, width, bias=True),
@@ -61,7 +71,7 @@ def siglip_modules(vision: Facts, prefix: str, *, layers_short: int = 0, image: 
     ]
     if not layers_short:
         modules.append(layer_norm(f"{prefix}.post_layernorm", width))
-    block = encoder_layers(style, depth, width, vision.int("intermediate_size", default=4304))
+    block = encoder_layers(style, depth, width, mlp)
     return Tower((block,), tuple(modules), heads=vision.int("num_attention_heads", default=16))
 
 
@@ -147,7 +157,10 @@ def llava_onevision(config: Facts, text: Facts) -> Tower:
 def llava_next_video(config: Facts, text: Facts) -> Tower:
     tower = llava(config, text)
     kept = [module for module in tower.modules if not module.name.endswith("post_layernorm")]
-    whole = [replace(module, split="whole") if isinstance(module, Linear) else module for module in kept]
+    whole = [
+        replace(module, split="whole", quantised=False) if isinstance(module, Linear) else module
+        for module in kept
+    ]
     return replace(tower, modules=tuple(whole))
 
 
@@ -173,8 +186,8 @@ def cohere2_vision(config: Facts, text: Facts) -> Tower:
         tower,
         modules=(
             *tower.modules,
-            Linear(f"{name}.linear_1", merged, (inner // 2, inner // 2), bias=True),
-            Linear(f"{name}.linear_2", inner // 2, (hidden_size(text),), "row", True),
+            Linear(f"{name}.linear_1", merged, (inner // 2, inner // 2), bias=True, quantised=False),
+            Linear(f"{name}.linear_2", inner // 2, (hidden_size(text),), "row", True, quantised=False),
         ),
     )
 
@@ -184,7 +197,7 @@ def idefics3(config: Facts, text: Facts) -> Tower:
     vision = vision_part(config)
     width = vision.int("hidden_size", default=1152)
     prefix = "model.vision_model"
-    tower = siglip_modules(vision, prefix)
+    tower = siglip_modules(vision, prefix, any_width=True)
     factor = config.int("scale_factor", default=2)
     connector = Linear(
         "model.connector.modality_projection.proj", width * factor * factor, (hidden_size(text),), "whole"
@@ -259,7 +272,7 @@ def minicpm_v(config: Facts, text: Facts) -> Tower:
     """SigLIP and a resampler to a fixed number of queries."""
     vision = vision_part(config)
     width = vision.int("hidden_size", default=1152)
-    tower = siglip_modules(vision, "vpm")
+    tower = siglip_modules(vision, "vpm", any_width=True)
     layers_short = 1 if config.flag("drop_vision_last_layer") else 0
     if layers_short:
         block = tower.blocks[0]

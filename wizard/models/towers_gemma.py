@@ -9,7 +9,15 @@ from __future__ import annotations
 from wizard.models.attention import hidden_size
 from wizard.models.facts import Facts
 from wizard.models.modules import Block, Linear, Module, Rotary, Tensor
-from wizard.models.vit import LayerStyle, Tower, encoder_layers, layer_norm, patch_count, patches
+from wizard.models.vit import (
+    LayerStyle,
+    Tower,
+    encoder_layers,
+    layer_norm,
+    patch_count,
+    patches,
+    siglip_mlp_quantised,
+)
 
 
 def gemma3_tower(config: Facts, text: Facts) -> Tower:
@@ -18,11 +26,17 @@ def gemma3_tower(config: Facts, text: Facts) -> Tower:
     width = vision.int("hidden_size", default=1152)
     prefix = "vision_tower.vision_model"
     positions = patch_count(vision, image=896)
-    style = LayerStyle(f"{prefix}.encoder.layers.{{}}", qkv="self_attn.qkv_proj", out="self_attn.out_proj")
+    mlp = vision.int("intermediate_size", default=4304)
+    style = LayerStyle(
+        f"{prefix}.encoder.layers.{{}}",
+        qkv="self_attn.qkv_proj",
+        out="self_attn.out_proj",
+        mlp_quantised=siglip_mlp_quantised(width, mlp),
+    )
     depth = vision.int("num_hidden_layers", default=27)
     name = "multi_modal_projector"
     return Tower(
-        (encoder_layers(style, depth, width, vision.int("intermediate_size", default=4304)),),
+        (encoder_layers(style, depth, width, mlp),),
         (
             patches(f"{prefix}.embeddings.patch_embedding", vision, width, bias=True),
             Tensor(f"{prefix}.embeddings.position_embedding", positions * width),

@@ -1,6 +1,6 @@
 """Vision encoders of their own kind.
 
-Sources: vLLM 0.33 `model_executor/models/{mllama4,internvl,intern_vit,interns1,deepseek_vl2,molmo}.py`.
+Sources: vLLM 0.33 `model_executor/models/{mllama4,internvl,intern_vit,interns1,nvlm_d,deepseek_vl2,molmo}.py`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,11 @@ def llama4(config: Facts, text: Facts) -> Tower:
     )
 
 
-def intern_vl(config: Facts, text: Facts) -> Tower:
+NVLM_ADDED_HEADS = 7
+"""Empty heads of NVLM's encoder (nvlm_d.py `_init_vision_model`: 25 + 7 divide by 8)."""
+
+
+def intern_vl(config: Facts, text: Facts, *, added_heads: int = 0) -> Tower:
     """InternViT: a class token, layer scales, patches shuffled into channels. Both forms of its config."""
     vision = vision_part(config)
     width = vision.int("hidden_size", default=1024)
@@ -79,8 +83,13 @@ def intern_vl(config: Facts, text: Facts) -> Tower:
     ratio = config.number("downsample_ratio", 0.5)
     merged = int(width / (ratio * ratio)) if ratio else width
     hidden = hidden_size(text)
+    heads = vision.int("num_attention_heads", default=16, low=1)
+    padded = width // heads * (heads + added_heads)
+    if normed and added_heads:
+        style = replace(style, head_norm=padded)
+    mlp = vision.int("intermediate_size", default=4096)
     return Tower(
-        (encoder_layers(style, depth, width, vision.int("intermediate_size", default=4096)),),
+        (encoder_layers(style, depth, width, mlp, padded),),
         (
             Tensor("vision_model.embeddings.class_embedding", width),
             patches("vision_model.embeddings.patch_embedding", _square(vision), width, bias=True),
@@ -88,8 +97,21 @@ def intern_vl(config: Facts, text: Facts) -> Tower:
             layer_norm("mlp1.0", merged),
             *two_layers("mlp1.1", "mlp1.3", merged, hidden, hidden, split=False, quantised=False),
         ),
-        heads=vision.int("num_attention_heads", default=16),
+        heads=heads + added_heads,
     )
+
+
+def nvlm(config: Facts, text: Facts) -> Tower:
+    """InternViT with heads added so that TP divides them; the projector is as wide as the decoder's MLP."""
+    tower = intern_vl(config, text, added_heads=NVLM_ADDED_HEADS)
+    first = next(module for module in tower.modules if module.name == "mlp1.1")
+    merged = first.inputs if isinstance(first, Linear) else 0
+    middle, hidden = text.int("intermediate_size", low=1), hidden_size(text)
+    kept = tuple(module for module in tower.modules if module.name not in ("mlp1.1", "mlp1.3"))
+    projector = two_layers(
+        "mlp1.1", "mlp1.3", merged, middle, hidden, bias=False, split=False, quantised=False
+    )
+    return replace(tower, modules=(*kept, *projector))
 
 
 def intern_s1(config: Facts, text: Facts) -> Tower:

@@ -1,13 +1,14 @@
 """Vision transformers as modules: one builder, told by a style how a family names and shapes its layers.
 
 Sources: vLLM 0.33 `model_executor/models/{qwen2_vl,qwen2_5_vl,qwen3_vl,glm4_1v,siglip,clip,pixtral,mllama4,
-muse_glimmer,kimi_k25_vit,intern_vit}.py`.
+muse_glimmer,kimi_k25_vit,intern_vit,dots_ocr,siglip2navit}.py`.
 """
 
 from __future__ import annotations
 
 from wizard.dataclass import dataclass
-from wizard.models.facts import Facts
+from wizard.errors import ConfigError
+from wizard.models.facts import LARGEST_LAYER_COUNT, Facts
 from wizard.models.modules import Block, Linear, Module, Rotary, Split, Tensor
 
 ROTARY_ROWS = 8192
@@ -49,6 +50,7 @@ class LayerStyle:
     """Cut by tensor parallelism."""
     mlp_split: bool | None = None
     quantised: bool = True
+    mlp_quantised: bool | None = None
     qkv_parts: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
     up_parts: tuple[str, ...] = ("gate_proj", "up_proj")
     heads: int = 0
@@ -58,6 +60,13 @@ class LayerStyle:
     """Width of a norm of queries and of keys."""
     more: int = 0
     """Further elements per layer: layer scales and the like."""
+
+
+def layer_indices(depth: int) -> tuple[int, ...]:
+    """0, 1, 2 ... for `depth` layers. Raises ConfigError above any encoder's number."""
+    if depth > LARGEST_LAYER_COUNT:
+        raise ConfigError(f"config.json: {depth} encoder layers are out of any model's range.")
+    return tuple(range(depth))
 
 
 def encoder_layers(
@@ -71,6 +80,7 @@ def encoder_layers(
     mlp_split = style.split if style.mlp_split is None else style.mlp_split
     out_bias = style.bias if style.out_bias is None else style.out_bias
     mlp_bias = style.bias if style.mlp_bias is None else style.mlp_bias
+    mlp_quantised = style.quantised if style.mlp_quantised is None else style.mlp_quantised
     modules: list[Module] = []
     if style.fused_qkv:
         modules.append(
@@ -101,7 +111,7 @@ def encoder_layers(
             "column" if mlp_split else "whole",
             mlp_bias,
             parts=style.up_parts if style.gated else (),
-            quantised=style.quantised,
+            quantised=mlp_quantised,
         ),
         Linear(
             style.down,
@@ -109,13 +119,13 @@ def encoder_layers(
             (width,),
             "row" if mlp_split else "whole",
             mlp_bias,
-            quantised=style.quantised,
+            quantised=mlp_quantised,
         ),
         Tensor(
             "norms", style.norms * width * (2 if style.norm_bias else 1) + 2 * style.head_norm + style.more
         ),
     ]
-    return Block(style.prefix, tuple(range(depth)), tuple(modules))
+    return Block(style.prefix, layer_indices(depth), tuple(modules))
 
 
 def layer_norm(name: str, width: int, *, bias: bool = True, count: int = 1) -> Tensor:
@@ -160,3 +170,16 @@ def vision_part(config: Facts) -> Facts:
 def vision_rotary(head_dim: int) -> Rotary:
     """Half of a vision head rotates."""
     return Rotary(rows=ROTARY_ROWS, width=head_dim // 2, key="vision")
+
+
+def vision_frequencies(name: str, head_dim: int) -> Tensor:
+    """The inverse frequencies of a vision head's half, which some classes keep instead of a table."""
+    return Tensor(name, head_dim // 4, dtype="float32", buffer=True)
+
+
+SIGLIP_MULTIPLE = 64
+
+
+def siglip_mlp_quantised(width: int, mlp: int) -> bool:
+    """vLLM's SigLIP leaves MLPs unquantised whose sides aren't multiples of 64 (siglip.py `SiglipMLP`)."""
+    return width % SIGLIP_MULTIPLE == 0 and mlp % SIGLIP_MULTIPLE == 0

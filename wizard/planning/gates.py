@@ -19,7 +19,7 @@ from wizard.models.schemes import schemed_model
 from wizard.planning.flag_gates import flags
 from wizard.planning.launch import FLOAT16_UNSAFE_TYPES, Launch, has_fp8
 from wizard.planning.machine_gates import compute_capability, ranks
-from wizard.planning.model_gates import cache_format, kernels, shards, states
+from wizard.planning.model_gates import cache_format, ends, eyes, kernels, shards, states
 from wizard.planning.refusals import Refusal
 from wizard.vllm import errors
 from wizard.vllm.limits import (
@@ -260,6 +260,8 @@ GATES: tuple[Gate, ...] = (
     _speculative,
     compute_capability,
     cache_format,
+    eyes,
+    ends,
     shards,
     states,
     kernels,

@@ -124,6 +124,11 @@ def state_dtypes(setting: Setting, kind: str) -> tuple[int, int]:
     return conv, conv if chosen == "auto" else element_bytes(chosen, setting.dtype)
 
 
+OWN_STATE_DTYPE = frozenset({"NemotronHForCausalLM", "NemotronHPuzzleForCausalLM", "NemotronH_Nano_VL_V2"})
+"""Architectures whose states are float32 unless their config says otherwise (models/config.py
+`MODELS_CONFIG_MAP`); Nemotron Omni's name is not among them, so that its states are of the model's dtype."""
+
+
 def _own_state_dtype(setting: Setting, kind: str) -> str:
     """The recurrent state's dtype that a model class or its config asks for."""
     if kind == "kda":
@@ -131,10 +136,10 @@ def _own_state_dtype(setting: Setting, kind: str) -> str:
     key = "mamba_ssm_dtype" if kind == "gdn" else "mamba_ssm_cache_dtype"
     named = setting.facts.get(key)
     if isinstance(named, str) and named.removeprefix("torch.") in ("float32", "float16", "bfloat16"):
-        if kind == "gdn" or "NemotronH" in setting.launch.metadata.architecture:
+        if kind == "gdn" or setting.launch.metadata.architecture in OWN_STATE_DTYPE:
             return named.removeprefix("torch.")
         return "auto"
-    return "float32" if "NemotronH" in setting.launch.metadata.architecture else "auto"
+    return "float32" if setting.launch.metadata.architecture in OWN_STATE_DTYPE else "auto"
 
 
 def aligned_blocks(setting: Setting) -> tuple[int, int]:

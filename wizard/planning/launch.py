@@ -14,6 +14,7 @@ from wizard.dataclass import dataclass
 from wizard.models.cache_layers import is_attention_free, is_encoder, is_encoder_decoder
 from wizard.models.drafts import method_of
 from wizard.models.metadata import ModelMetadata
+from wizard.models.overrides import with_overrides
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
 from wizard.vllm import limits
 from wizard.vllm.defaults import batch_defaults, keeps_states, uses_v2_runner
@@ -185,6 +186,7 @@ def resolve(
 
     Raises nothing for any valid config: a setting that vLLM refuses is resolved as if it were accepted.
     """
+    metadata = with_overrides(metadata, config.hf_overrides)
     version_rules = rules(version)
     capability = gpu.compute_capability or DEFAULT_CAPABILITY
     dtype = resolve_dtype(config.dtype, metadata, capability)

@@ -11,13 +11,14 @@ from typing import Any
 
 from wizard.errors import ConfigError
 from wizard.models.cache_layers import CacheLayer, CacheModel, cache_model
+from wizard.models.tree import module_tree
 from wizard.planning.attention_choice import attention_choice, attention_need, cache_dtype
 from wizard.planning.kv_compressed import COMPRESSED_BLOCK
 from wizard.planning.launch import Launch
 from wizard.planning.refusals import Refusal
 from wizard.planning.weights import rank_weights
 from wizard.vllm import errors
-from wizard.vllm.combination_errors import EXPERT_GROUPS
+from wizard.vllm.combination_errors import EXPERT_GROUPS, TIED_APART, eyes_left_out
 from wizard.vllm.kv_dtypes import TURBOQUANT_BITS, quantized
 from wizard.vllm.limits import method_name
 
@@ -130,6 +131,35 @@ def _no_backend(launch: Launch, model: CacheModel, layer: CacheLayer) -> str:
 ALLOW_DEPRECATED = "--allow-deprecated-quantization"
 DEPRECATED_SINCE = (0, 14, 0)
 """The flag and the refusal that it lifts came with 0.14 (config/model.py)."""
+
+
+SEEING_CLASSES = {"ChatGLMModel": "GLM4VForCausalLM", "ChatGLMForConditionalGeneration": "GLM4VForCausalLM"}
+"""Classes for text alone that refuse a config with an encoder -> the class to ask for instead (chatglm.py)."""
+
+
+def eyes(launch: Launch) -> Refusal | None:
+    """GLM-4V's config names ChatGLM's class, which is for text alone."""
+    metadata = launch.metadata
+    better = SEEING_CLASSES.get(metadata.architecture)
+    if better is None or "vision_config" not in metadata.config:
+        return None
+    overrides = {**(launch.config.hf_overrides or {}), "architectures": [better]}
+    return Refusal("unsupported", eyes_left_out(better), (("hf_overrides", overrides),))
+
+
+TIED_ON_EVERY_STAGE = frozenset({"Ernie4_5_MoeForCausalLM", "Ernie4_5_VLMoeForConditionalGeneration"})
+"""Classes that tie the head to the embedding on stages that lack one of them (ernie45_moe.py, ernie45_vl_moe.py)."""
+
+
+def ends(launch: Launch) -> Refusal | None:
+    """A head that is the embedding, where a pipeline puts them on different GPUs."""
+    if launch.pp == 1 or launch.metadata.architecture not in TIED_ON_EVERY_STAGE:
+        return None
+    try:
+        tied = module_tree(launch.metadata).tied
+    except ConfigError:
+        return None
+    return Refusal("unsupported", TIED_APART, (("pipeline_parallel_size", 1),)) if tied else None
 
 
 def shards(launch: Launch) -> Refusal | None:

@@ -17,9 +17,24 @@ from weakref import WeakKeyDictionary
 from wizard.dataclass import dataclass
 from wizard.models.metadata import ModelMetadata, integer, section
 from wizard.planning.launch import Launch
+from wizard.vllm.registry import registry
 
-VISION_KEYS = ("vision_config", "vision_tower_config", "vit_config", "visual", "img_processor")
-AUDIO_KEYS = ("audio_config", "audio_encoder_config", "sound_config")
+VISION_KEYS = (
+    "vision_config",
+    "vision_tower_config",
+    "vit_config",
+    "visual",
+    "visual_tokenizer_config",
+    "img_processor",
+)
+AUDIO_KEYS = ("audio_config", "audio_encoder_config", "audio_processor", "encoder_config", "sound_config")
+"""Granite Speech's ears are its `encoder_config`, Phi-4's an `audio_processor`."""
+
+NAMED_EARS = "audio_model_id"
+"""Where a config names another model for its ears (Ultravox)."""
+
+BACKBONE_KEY = "backbone_config"
+"""Where a tokenizer of images nests its encoder (Ovis)."""
 
 PIXEL_BYTES = 2
 """Pixel values are kept in the model's 16-bit dtype."""
@@ -70,8 +85,9 @@ def vision_encoder(metadata: ModelMetadata) -> Encoder | None:
     config = _nested(metadata.config, VISION_KEYS)
     if config is None:
         return None
+    config = {**config, **(section(config, BACKBONE_KEY) or {})}
     hidden = _number(config, "embed_dim", "hidden_size", "width")
-    patch = _number(config, "patch_size")
+    patch = _number(config, "patch_size", "image_patch_size")
     if not hidden or not patch:
         return None
     temporal = _number(config, "temporal_patch_size")
@@ -89,9 +105,9 @@ def vision_encoder(metadata: ModelMetadata) -> Encoder | None:
 
 
 def _merge(config: Mapping[str, Any], vision: Mapping[str, Any], patches: int) -> int:
-    """Patches along one edge of a token: said outright, or by the tokens of an image (Gemma 3)."""
-    said = _number(vision, "spatial_merge_size") or _number(config, "spatial_merge_size")
-    tokens = _number(config, "mm_tokens_per_image")
+    """Patches along one edge of a token: said outright, or by the tokens of an image (Gemma 3, Step 3)."""
+    said = _number(vision, "spatial_merge_size", "hidden_stride") or _number(config, "spatial_merge_size")
+    tokens = _number(config, "mm_tokens_per_image", "image_token_len")
     if not said and tokens and patches:
         said = round(patches / math.sqrt(tokens))
     return max(1, said)
@@ -102,7 +118,9 @@ def is_multimodal(metadata: ModelMetadata) -> bool:
     found = _multimodal.get(metadata)
     if found is None:
         keys = (*VISION_KEYS, *AUDIO_KEYS)
-        found = _multimodal[metadata] = any(isinstance(metadata.config.get(key), Mapping) for key in keys)
+        config = metadata.config
+        found = any(isinstance(config.get(key), Mapping) for key in keys) or bool(config.get(NAMED_EARS))
+        _multimodal[metadata] = found
     return found
 
 
@@ -115,6 +133,15 @@ def takes_items(launch: Launch) -> bool:
         return False
     limits = launch.config.limit_mm_per_prompt
     return not limits or any(limit != 0 for limit in limits.values())
+
+
+def encoder_whole(launch: Launch) -> bool:
+    """Whether every rank keeps the encoder whole: `--mm-encoder-tp-mode data`, which most classes ignore.
+
+    Source: vLLM 0.33 config/model.py (`supports_multimodal_encoder_tp_data`).
+    """
+    asked = launch.config.mm_encoder_tp_mode == "data"
+    return asked and launch.metadata.architecture in registry().encoder_data
 
 
 def encoder_tokens(launch: Launch, encoder: Encoder) -> int:
@@ -132,7 +159,7 @@ def encoder_peak_bytes(launch: Launch) -> int:
     if encoder is None or not takes_items(launch) or launch.config.skip_mm_profiling:
         return 0
     patches = encoder_tokens(launch, encoder) * encoder.merge**2
-    tp = 1 if launch.config.mm_encoder_tp_mode == "data" else launch.tp
+    tp = 1 if encoder_whole(launch) else launch.tp
     inner = max(ATTENTION_COPIES * encoder.hidden, MLP_WIDTHS * encoder.intermediate)
     per_patch = RESIDUAL_COPIES * encoder.hidden + inner / tp
     return int(patches * per_patch * launch.dtype_bytes)

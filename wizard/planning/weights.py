@@ -25,7 +25,7 @@ from wizard.models.schemes import Group, SchemedModel, grouped, schemed_model
 from wizard.models.tree import module_tree
 from wizard.planning.launch import Launch
 from wizard.planning.sharding import Layout, Size, Sizer
-from wizard.planning.vision import is_multimodal, takes_items
+from wizard.planning.vision import encoder_whole, is_multimodal, takes_items
 from wizard.schemas.outputs import GIB, MIB
 
 SWIZZLED_SCALES_FREED = (0, 25)
@@ -149,7 +149,7 @@ def _layout(launch: Launch) -> Layout:
         expert_tp=1 if parallel else group,
         ep=group if parallel else 1,
         copies_shared=parallel and launch.tp > 1 and launch.dp > 1,
-        encoder_whole=launch.config.mm_encoder_tp_mode == "data",
+        encoder_whole=encoder_whole(launch),
         encoder_absent=is_multimodal(launch.metadata) and not takes_items(launch),
         dtype=launch.dtype,
         capability=launch.capability,

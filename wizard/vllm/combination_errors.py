@@ -58,3 +58,16 @@ def expert_block_columns(*, intermediate: int, block: int) -> str:
         f"The input_size of down's weight = {intermediate} is not divisible by weight quantization "
         f"block_k = {block}."
     )
+
+
+TIED_APART = "AttributeError: 'PPMissingLayer' object has no attribute 'tie_weights'"
+"""ernie45_moe.py: the first of several stages has no head to tie."""
+
+
+def eyes_left_out(architecture: str) -> str:
+    """chatglm.py `ChatGLMForCausalLM`: the class for text alone was named for a model that sees."""
+    return (
+        "The configuration of this model indicates that it supports vision inputs, but you instantiated the "
+        "text-only version of this model. Please use the vision model by setting "
+        f'`--hf-overrides \'{{"architectures": ["{architecture}"]}}\'`'
+    )

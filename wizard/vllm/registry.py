@@ -20,6 +20,8 @@ class Registry:
     transformers: frozenset[str]
     """Classes of transformers itself, which vLLM wraps."""
     without_pipeline: frozenset[str]
+    encoder_data: frozenset[str]
+    """Classes that obey `--mm-encoder-tp-mode data`; the others cut their encoder all the same."""
     pooling_only: frozenset[str]
     model_types: frozenset[str]
     """Config types that transformers or vLLM itself reads."""
@@ -46,6 +48,7 @@ def registry() -> Registry:
         architectures=frozenset(data["architectures"]),
         transformers=frozenset(data["transformers"]),
         without_pipeline=frozenset(data["without_pipeline"]),
+        encoder_data=frozenset(data["encoder_data"]),
         pooling_only=frozenset(data["pooling_only"]),
         model_types=frozenset(data["model_types"]),
         removed=data["removed"],

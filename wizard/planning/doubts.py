@@ -58,8 +58,8 @@ def weight_warnings(report: FeasibilityReport, launch: Launch) -> Iterator[str]:
     yield from doubts.warnings
     if draft_is_uncounted(launch):
         yield (
-            "The model that drafts is not on this machine: its weights and cache are not counted. Give a directory, or "
-            "a model of the hub cache or the catalogue."
+            "The model that drafts is not known here: its weights and cache are not counted. Give a directory, or a "
+            "model of the hub or the catalogue."
         )
     if doubts.disagreement and (not doubts.foreign or report.verdict == "wont_start"):
         yield doubts.disagreement

@@ -159,6 +159,20 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "Expected num_speculative_tokens to be greater than zero (0).",
     ),
     (
+        "state groups",
+        {
+            "architectures": ["FalconH1ForCausalLM"],
+            "model_type": "falcon_h1",
+            "mamba_d_ssm": 4096,
+            "mamba_n_heads": 32,
+            "mamba_d_head": 128,
+            "mamba_d_state": 256,
+            "mamba_n_groups": 2,
+        },
+        {"tensor_parallel_size": 4},
+        "If tensor parallel world size does not divide num_groups, then num_groups must equal 1.",
+    ),
+    (
         "no draft modules",
         {},
         {"speculative_config": {"method": "mtp", "num_speculative_tokens": 1}},

@@ -140,8 +140,9 @@ def rotary_of(facts: Facts, traits: Traits, head_dim: int, kind: str) -> list[Mo
     """The rotary table of a layer, by the family's rule."""
     if traits.rope == "none":
         return []
-    if traits.rope == "transformers":
-        return [transformers_rotary(facts, traits, head_dim)]
+    if traits.rope.startswith("transformers"):
+        own = kind if traits.rope == "transformers_by_type" else ""
+        return [transformers_rotary(facts, traits, head_dim, own)]
     if traits.rope == "sliding_only" and kind == "full_attention":
         return []
     layer_type = kind if traits.rope == "by_type" else ""
@@ -157,10 +158,13 @@ def rotary_of(facts: Facts, traits: Traits, head_dim: int, kind: str) -> list[Mo
     return [table]
 
 
-def transformers_rotary(facts: Facts, traits: Traits, head_dim: int) -> Rotary:
-    """vLLM's Transformers backend keeps inverse frequencies, twice, instead of a table."""
+def transformers_rotary(facts: Facts, traits: Traits, head_dim: int, kind: str = "") -> Rotary:
+    """vLLM's Transformers backend keeps inverse frequencies, twice, instead of a table; some classes per kind of layer.
+
+    Source: transformers' `modeling_olmo3.py`, `modeling_mellum.py` (`{layer_type}_inv_freq`).
+    """
     table = rotary_table(facts, head_dim, fraction=traits.rotary_fraction)
-    return Rotary(rows=2, width=table.width // 2, key="inverse", dtype="float32")
+    return Rotary(rows=2, width=table.width // 2, key=f"inverse|{kind}", dtype="float32")
 
 
 def _qk_norms(traits: Traits, heads: Heads, query: int, key: int) -> list[Module]:

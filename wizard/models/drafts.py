@@ -147,8 +147,11 @@ def draft_layers(
     """The cache layers that a speculative method adds, all on the last pipeline stage."""
     draft = draft_of(metadata, speculative)
     if draft is not None and (method == "draft_model" or method in HEADS):
-        own = cache_model(draft).layers
-        return tuple(replace(layer, index=model.num_layers - 1) for layer in own)
+        own = cache_model(draft)
+        return tuple(
+            replace(_windowed(layer, own.window, model.window), index=model.num_layers - 1)
+            for layer in own.layers
+        )
     if method in HEADS:
         return _copies(model, 1)
     if method != "mtp" and not (method or "").endswith("_mtp"):
@@ -157,6 +160,16 @@ def draft_layers(
     if isinstance(pattern, str):
         return _copies(model, min(pattern.count("*"), LARGEST_LAYER_COUNT))
     return _copies(model, max(1, draft_modules(metadata)))
+
+
+def _windowed(layer: CacheLayer, own: int, targets: int) -> CacheLayer:
+    """A layer of a draft, which takes the window of a whole model from the target's config, not from its own.
+
+    Source: vLLM 0.33 `layers/attention/attention.py` (`cache_config.sliding_window` where a layer names no window).
+    """
+    if layer.kind == "sliding" and layer.window == own:
+        layer = replace(layer, kind="full", window=0)
+    return replace(layer, kind="sliding", window=targets) if layer.kind == "full" and targets else layer
 
 
 def _copies(model: CacheModel, count: int) -> tuple[CacheLayer, ...]:

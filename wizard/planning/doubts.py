@@ -56,6 +56,11 @@ def weight_warnings(report: FeasibilityReport, launch: Launch) -> Iterator[str]:
     """Doubts about the weights that the verdict doesn't carry."""
     doubts = weight_doubts(launch)
     yield from doubts.warnings
+    if launch.shortened_from:
+        yield (
+            f"The model that drafts reads {launch.max_model_len:,} tokens at most: vLLM lowers max_model_len from "
+            f"{launch.shortened_from:,} to that."
+        )
     if draft_is_uncounted(launch):
         yield (
             "The model that drafts is not known here: its weights and cache are not counted. Give a directory, or a "

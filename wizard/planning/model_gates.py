@@ -6,6 +6,7 @@ Sources: vLLM 0.33 `config/vllm.py`, `platforms/cuda.py`, `model_executor/layers
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -152,7 +153,7 @@ def shards(launch: Launch) -> Refusal | None:
 
 
 def states(launch: Launch) -> Refusal | None:
-    """Recurrent layers split their heads over TP."""
+    """Recurrent layers split their heads over TP, and Mamba-2 its groups, unless it has but one."""
     model = cache_model(launch.metadata)
     for layer in model.layers:
         state = layer.state
@@ -163,4 +164,7 @@ def states(launch: Launch) -> Refusal | None:
                 errors.not_divisible(width, launch.tp),
                 (("tensor_parallel_size", max(1, launch.tp // 2)),),
             )
+        if state is not None and state.groups > 1 and state.groups % launch.tp:
+            fitting = math.gcd(state.groups, launch.tp)
+            return Refusal("invalid_config", errors.STATE_GROUPS, (("tensor_parallel_size", fitting),))
     return None

@@ -170,6 +170,13 @@ def stage_ranges(layers: int, stages: int) -> tuple[tuple[int, int], ...]:
     return tuple(ranges)
 
 
+READS_EMBEDDING = frozenset({"eagle", "eagle3", "dflash", "dspark"})
+"""Methods whose head needs the model's embedding on the last pipeline stage, where it drafts.
+
+Source: vLLM 0.33 models/utils.py `spec_decode_needs_target_embed`; before, the head loaded one of its own there.
+"""
+
+
 def _compute(model: SchemedModel, layout: Layout, launch: Launch) -> RankWeights:
     refusals = list(_refusals(model, layout, launch))
     sizer = Sizer(layout, model.quantization, refusals)
@@ -195,7 +202,8 @@ def _compute(model: SchemedModel, layout: Layout, launch: Launch) -> RankWeights
         if stage == layout.pp - 1:
             ends += [(group, sizer) for group in model.last]
             if stage > 0:
-                ends += [(group, sizer) for group in model.tied]
+                shared = model.first if launch.speculative_method in READS_EMBEDDING else model.tied
+                ends += [(group, sizer) for group in shared]
         for group, cutter in ends:
             sum_of.add(group.module, cutter.size(group.module, group.scheme))
         stages.append(replace(sum_of.stage(), layer_bytes=layer_bytes))

@@ -105,6 +105,10 @@ def groups_not_divisible(*, heads: int, kv_heads: int) -> str:
     return f"num_heads ({heads}) is not divisible by num_kv_heads ({kv_heads})"
 
 
+STATE_GROUPS = "If tensor parallel world size does not divide num_groups, then num_groups must equal 1."
+"""`layers/mamba/mamba_mixer2.py`: an assertion while the model is built."""
+
+
 def not_divisible(numerator: int, denominator: int) -> str:
     """`distributed/utils.py` `ensure_divisibility`: an assertion while the model is built."""
     return f"{numerator} is not divisible by {denominator}"
@@ -364,6 +368,15 @@ def drafts_not_positive(count: int) -> str:
 
 def drafts_not_divisible(*, count: int, modules: int) -> str:
     return f"num_speculative_tokens:{count} must be divisible by n_predict={modules}"
+
+
+def drafts_other_words(*, words: int, drafted: int) -> str:
+    """vLLM 0.26-0.33 `config/speculative.py` (`verify_equal_vocab_size_if_draft_model`)."""
+    return (
+        f"Target and draft model should have the same vocabulary size. Target model vocab_size={words}. "
+        f"Draft model vocab_size={drafted}. Using models with different tokenizers can cause out-of-bounds errors "
+        "during speculative decoding."
+    )
 
 
 def triton_fp8(*, gpu: str, capability: tuple[int, int]) -> str:

@@ -140,6 +140,10 @@ def _remembered(launch: Launch) -> RankWeights:
     return result
 
 
+DATACENTRE_BLACKWELL = 10
+"""Major compute capability of B200, GB200 and B300: TRT-LLM's kernels run there alone."""
+
+
 def _layout(launch: Launch) -> Layout:
     group = launch.tp * launch.dp * launch.pcp
     parallel = launch.ep and group > 1
@@ -153,6 +157,10 @@ def _layout(launch: Launch) -> Layout:
         encoder_absent=is_multimodal(launch.metadata) and not takes_items(launch),
         dtype=launch.dtype,
         capability=launch.capability,
+        pads_plain_experts=launch.rules.trtllm_plain_experts
+        and launch.gpu.vendor == "nvidia"
+        and launch.capability[0] == DATACENTRE_BLACKWELL
+        and not launch.config.enable_lora,
         keeps_swizzled_scales=launch.rules.number < SWIZZLED_SCALES_FREED,
     )
 

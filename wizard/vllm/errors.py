@@ -379,11 +379,16 @@ def drafts_other_words(*, words: int, drafted: int) -> str:
     )
 
 
-def triton_fp8(*, gpu: str, capability: tuple[int, int]) -> str:
-    """`v1/attention/backends/triton_attn.py`: no native fp8 before Ada."""
+def kda_dtype(chosen: str) -> str:
+    """`layers/mamba/mamba_utils.py` (`kda_state_dtype`)."""
+    return f"KDA recurrent state supports only auto, float32, and bfloat16; got {chosen}"
+
+
+def triton_fp8(kernel: str, *, gpu: str, capability: tuple[int, int]) -> str:
+    """`v1/attention/backends/triton_attn.py`, `mla/triton_mla.py`: no native fp8 before Ada."""
     suggested = "bfloat16" if capability >= (8, 0) else "float16"
     return (
-        f"FP8 KV cache is not supported by the Triton attention backend on {gpu} (compute capability "
+        f"FP8 KV cache is not supported by the {kernel} backend on {gpu} (compute capability "
         f"{capability[0]}.{capability[1]}); native FP8 (fp8e4nv) requires SM89+. Re-run with "
         f"--kv-cache-dtype {suggested}."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from tests.hub.repository import CONFIG
 from wizard.engine import Planner, Progress
 from wizard.hardware.detect import Machine
 from wizard.schemas.inputs import HardwareInput, ModelInput, PlanRequest, PolicyInput
@@ -11,6 +12,8 @@ from wizard.schemas.outputs import Plan
 
 TARGET = "meta-llama/Llama-3.1-8B-Instruct"
 CARD = "H100 SXM5 80GB"
+DRAFT = {**CONFIG, "vocab_size": 128256}
+"""A small model of the target's words."""
 UNCOUNTED = "The model that drafts is not known here: its weights and cache are not counted."
 
 

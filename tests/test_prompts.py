@@ -11,8 +11,7 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from tests.drafting import Counting, drafting, tells_uncounted
-from tests.hub.repository import CONFIG
+from tests.drafting import DRAFT, Counting, drafting, tells_uncounted
 from tests.tui.fake_engine import FakeEngine, two_h100
 from wizard.answers import shown
 from wizard.asking import LineAsker, QuestionaryAsker, moves_cursor
@@ -269,7 +268,7 @@ class TestDrafts:
     """A model that drafts, named by the extra flags."""
 
     def test_it_is_counted_as_plan_counts_it_and_read_once(self, tmp_path: Path) -> None:
-        (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+        (tmp_path / "config.json").write_text(json.dumps(DRAFT))
         asked, engine = drafting(str(tmp_path)), Counting(offline=True)
         _, script, wizard = played("", "", "#Concurrency:", "64", "", "", engine=engine, request=asked)
         plan = wizard.draft.plan()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.drafting import UNCOUNTED, Counting, drafting, tells_uncounted
-from tests.hub.repository import CONFIG, model
+from tests.drafting import DRAFT, UNCOUNTED, Counting, drafting, tells_uncounted
+from tests.hub.repository import model
 from tests.hub.server import FakeHub
 from tests.tui.screen import UNICODE, opened, settled, text
 from wizard.run import run_plan
@@ -29,7 +29,7 @@ def draft(tmp_path: Path) -> str:
     """A directory with a model that drafts."""
     folder = tmp_path / "draft"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "config.json").write_text(json.dumps(DRAFT))
     return str(folder)
 
 
@@ -97,7 +97,7 @@ async def test_the_hub_is_asked_in_a_worker_and_esc_leaves_it_uncounted(
 
 
 async def test_the_hub_tells_of_a_draft(fake_hub: FakeHub) -> None:
-    fake_hub.repositories.append(model("org/draft"))
+    fake_hub.repositories.append(model("org/draft", DRAFT))
     engine = Counting()
     engine.knows_better = lambda metadata: False  # type: ignore[method-assign]
     async with opened(engine, request=drafting("org/draft")) as (app, pilot):

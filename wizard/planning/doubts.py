@@ -56,7 +56,7 @@ def weight_warnings(report: FeasibilityReport, launch: Launch) -> Iterator[str]:
     """Doubts about the weights that the verdict doesn't carry."""
     doubts = weight_doubts(launch)
     yield from doubts.warnings
-    if launch.shortened_from:
+    if launch.shortened_from and report.cause not in {"invalid_config", "unsupported"}:
         yield (
             f"The model that drafts reads {launch.max_model_len:,} tokens at most: vLLM lowers max_model_len from "
             f"{launch.shortened_from:,} to that."

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+from tests.drafting import drafting, tells_uncounted
 from tests.hub.repository import CONFIG, model
 from tests.hub.server import FakeHub
 from wizard.engine import GivenUpError, Planner, Progress
@@ -67,6 +71,32 @@ class TestHub:
         progress.cancelled.set()
         with pytest.raises(GivenUpError):
             Planner().load_model("org/llama", None, progress)
+
+
+def test_a_draft_that_nothing_here_can_size_is_not_counted(tmp_path: Path) -> None:
+    config = {**CONFIG, "architectures": ["UnheardOfForCausalLM"], "model_type": "unheard_of", "n_odd": 1}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_local_experts": 8}))
+    engine, asked = Planner(offline=True), drafting(str(tmp_path))
+    engine.load_draft(str(tmp_path), None, Progress())
+    metadata = engine.load_model(asked.model.model, None, Progress())
+    plan = engine.plan(asked, metadata, resolve_hardware(asked.hardware))
+    assert tells_uncounted(plan)
+    bare = engine.plan(drafting("org/nowhere"), metadata, resolve_hardware(asked.hardware))
+    assert plan.feasibility.per_gpu == bare.feasibility.per_gpu
+
+
+@pytest.mark.parametrize(("draft", "helps"), [("Qwen/Qwen3-1.7B", True), ("Qwen/Qwen3-8B", False)])
+def test_a_quantised_form_helps_only_beside_its_draft(draft: str, helps: bool) -> None:
+    target, form = "Qwen/Qwen3-14B", "Qwen/Qwen3-14B-AWQ"
+    engine = Planner(offline=True)
+    asked = drafting(draft).with_value("model.model", target).with_value("hardware.gpu", "L4")
+    engine.load_draft(draft, None, Progress())
+    metadata = engine.load_model(target, None, Progress())
+    engine._siblings[target] = {form: engine.load_model(form, None, Progress())}
+    plan = engine.plan_with_fixes(asked, metadata, resolve_hardware(asked.hardware))
+    changed = [fix for fix in plan.fixes if ("model.model", form) in fix.changes]
+    assert plan.feasibility.verdict != "fits"
+    assert bool(changed) is helps
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
+from tests.drafting import DRAFT, Counting, drafting, tells_uncounted
 from tests.tui.fake_engine import FakeEngine, two_h100
 from wizard.answers import shown
 from wizard.asking import LineAsker, QuestionaryAsker, moves_cursor
-from wizard.engine import ModelRow
+from wizard.engine import Engine, ModelRow
 from wizard.prompts import INTERRUPTED, PlainWizard
 from wizard.questions import QUESTIONS, STEPS
+from wizard.run import run_plan
 from wizard.schemas.inputs import ModelInput, PlanRequest
 from wizard.session import SessionStore
 from wizard.text import Charset
@@ -51,7 +54,7 @@ class Script:
 
 def played(
     *answers: str,
-    engine: FakeEngine | None = None,
+    engine: Engine | None = None,
     request: PlanRequest | None = None,
     letters: Charset = "unicode",
     store: SessionStore | None = None,
@@ -259,3 +262,27 @@ def test_every_file_is_offered_and_the_address_asked(tmp_path: Path) -> None:
     assert wizard.draft.request.serving.host == "0.0.0.0"
     assert wizard.draft.request.serving.port == 9000
     assert "write an address of this machine" in script.text
+
+
+class TestDrafts:
+    """A model that drafts, named by the extra flags."""
+
+    def test_it_is_counted_as_plan_counts_it_and_read_once(self, tmp_path: Path) -> None:
+        (tmp_path / "config.json").write_text(json.dumps(DRAFT))
+        asked, engine = drafting(str(tmp_path)), Counting(offline=True)
+        _, script, wizard = played("", "", "#Concurrency:", "64", "", "", engine=engine, request=asked)
+        plan = wizard.draft.plan()
+        assert plan is not None
+        assert not tells_uncounted(plan)
+        assert plan.feasibility == run_plan(wizard.draft.request, offline=True).feasibility
+        assert engine.looks == [str(tmp_path)]
+        assert " ".join(script.text.split()).count("which drafts …") == 1
+
+    def test_an_unknown_one_is_a_warning_of_the_plan(self) -> None:
+        engine = Counting(offline=True)
+        _, _, wizard = played("", "", "", "", engine=engine, request=drafting("org/nowhere"))
+        plan = wizard.draft.plan()
+        assert plan is not None
+        assert not wizard.draft.trouble
+        assert tells_uncounted(plan)
+        assert engine.looks == ["org/nowhere"]

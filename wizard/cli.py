@@ -462,7 +462,7 @@ def _check(options: argparse.Namespace) -> int:
         metadata = load_model_metadata(
             config.model, revision=config.revision, offline=options.offline, traffic=traffic
         )
-    metadata = with_draft(metadata, config.speculative_config)
+        metadata = with_draft(metadata, config.speculative_config, offline=options.offline, traffic=traffic)
     gpus = resolve_hardware(request.hardware)
     if config.distributed_executor_backend == "ray" and not nodes_given:
         cluster = -(-config.world_size // len(gpus))  # Ray finds GPUs on as many nodes as it needs

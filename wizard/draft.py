@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from wizard.engine import Engine, Progress
@@ -32,6 +33,8 @@ class Draft:
         """Why there is no plan, in one sentence; empty where there is one."""
         self._metadata: ModelMetadata | None = None
         self._metadata_of: tuple[str, str | None] | None = None
+        self._draft: tuple[str, str | None] | None = None
+        """The model that drafts which was looked for last, found or not."""
         self._whole: tuple[PlanRequest, Plan] | None = None
 
     def look_around(self) -> None:
@@ -100,6 +103,18 @@ class Draft:
                 self.gpus = tuple(self.engine.machine(self.request.hardware, self.machine))
         except WizardError as error:
             self.trouble = printable(error)
+        self._find_draft()
+
+    def _find_draft(self) -> None:
+        """Reads the model that drafts, once for each; a plan without it says so."""
+        wanted = self.engine.draft_to_read(self.request)
+        if wanted == self._draft:
+            return
+        self._draft = wanted
+        if wanted is not None:
+            self._say(f"Reading the facts of {printable(wanted[0], 120)}, which drafts …")
+            with suppress(WizardError):
+                self.engine.load_draft(*wanted, Progress())
 
     def _read(self, model: str, revision: str | None) -> ModelMetadata:
         known = self.engine.known_model(model, revision)

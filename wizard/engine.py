@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
+from weakref import WeakKeyDictionary
 
 from wizard.dataclass import dataclass, replace
 from wizard.errors import WizardError
@@ -72,6 +73,14 @@ class Engine(Protocol):
 
     def knows_better(self, metadata: ModelMetadata) -> bool:
         """Whether `load_model` may tell more than these facts: the catalogue's, while the hub may be asked."""
+        ...
+
+    def draft_to_read(self, request: PlanRequest) -> tuple[str, str | None] | None:
+        """Name and revision of the model that a request drafts with, where `load_draft` may tell of it. Quick."""
+        ...
+
+    def load_draft(self, model: str, revision: str | None, progress: Progress) -> None:
+        """Reads the facts of a model that drafts; remembered, so that later plans count it. Slow, as `load_model`."""
         ...
 
     def search_models(self, text: str) -> Sequence[ModelRow]:
@@ -154,6 +163,10 @@ class Planner:
         self._siblings: dict[str, Mapping[str, ModelMetadata]] = {}
         self._read: dict[tuple[str, str | None], ModelMetadata] = {}
         """What the hub has told in this run."""
+        self._drafts: dict[tuple[str, str | None], ModelMetadata] = {}
+        """Models that draft, as they were read in this run."""
+        self._completed: WeakKeyDictionary[ModelMetadata, tuple[object, ModelMetadata]] = WeakKeyDictionary()
+        """The facts of each model with the latest answers about it, and those answers."""
 
     def known_model(self, model: str, revision: str | None) -> ModelMetadata | None:
         from wizard.models import catalogue, local
@@ -178,6 +191,31 @@ class Planner:
 
     def knows_better(self, metadata: ModelMetadata) -> bool:
         return metadata.source == "catalogue" and not self._forbidden
+
+    def draft_to_read(self, request: PlanRequest) -> tuple[str, str | None] | None:
+        wanted = self._draft_named(request)
+        return None if wanted in self._drafts else wanted
+
+    def _draft_named(self, request: PlanRequest) -> tuple[str, str | None] | None:
+        if not request.policy.extra_args:
+            return None
+        from wizard.models.drafts import draft_named
+        from wizard.planning.typed import settled
+
+        try:
+            fields = settled(request, self.version(request)).fields
+        except WizardError:
+            return None  # the plan says what is wrong with the flags
+        return draft_named(fields.get("speculative_config"))
+
+    def load_draft(self, model: str, revision: str | None, progress: Progress) -> None:
+        from wizard.models.load import load_draft
+        from wizard.models.stored import stored_bytes
+
+        draft = load_draft(model, revision, offline=self.offline, traffic=progress)
+        if draft.checkpoint is not None:
+            stored_bytes(draft.checkpoint, 2)
+        self._drafts[model, revision] = draft
 
     def search_models(self, text: str) -> Sequence[ModelRow]:
         from wizard.models.load import looks_like_path
@@ -341,12 +379,26 @@ class Planner:
 
         return diff_bundle(directory, artifacts)
 
-    @staticmethod
-    def _metadata(request: PlanRequest, metadata: ModelMetadata) -> ModelMetadata:
-
-        if request.model.params_b is None:
+    def _metadata(self, request: PlanRequest, metadata: ModelMetadata) -> ModelMetadata:
+        """The facts with what the answers add to them: one object while they stay, whose sizes are known."""
+        wanted = self._draft_named(request)
+        draft = None if wanted is None else self._drafts.get(wanted)
+        params_b = request.model.params_b
+        if draft is None and params_b is None:
             return metadata
-        return replace(metadata, params_override=round(request.model.params_b * 1e9))
+        answers = (params_b, draft and wanted)
+        known = self._completed.get(metadata)
+        if known is not None and known[0] == answers:
+            return known[1]
+        facts = metadata
+        if params_b is not None:
+            facts = replace(facts, params_override=round(params_b * 1e9))
+        if draft is not None and wanted is not None:
+            from wizard.models.load import drafted_by
+
+            facts = drafted_by(facts, wanted[0], draft)
+        self._completed[metadata] = answers, facts
+        return facts
 
 
 def context_lengths(longest: int, chosen: int | None) -> list[int]:

@@ -43,8 +43,37 @@ def test_a_draft_is_read_along_from_this_machine_alone(tmp_path: Path, fake_hub:
     asked = {"method": "draft_model", "model": str(tmp_path), "num_speculative_tokens": 2}
     assert list(with_draft(target, asked).drafts) == [str(tmp_path)]
     assert with_draft(target, {**asked, "model": "org/nowhere"}) is target
+    assert with_draft(target, {"method": "ngram", "model": str(tmp_path)}) is target
+    assert with_draft(target, {"model": "[ngram]", "num_speculative_tokens": 2}) is target
     assert with_draft(target, None) is target
     assert not fake_hub.seen
+
+
+def test_the_hub_tells_of_a_draft_where_it_may_be_asked(tmp_path: Path, fake_hub: FakeHub) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    target = load(str(tmp_path))
+    fake_hub.repositories.append(model("org/draft"))
+    asked = {"method": "draft_model", "model": "org/draft", "num_speculative_tokens": 2}
+    assert with_draft(target, asked, offline=False).drafts["org/draft"].source == "hub"
+    assert with_draft(target, {**asked, "model": "org/nowhere"}, offline=False) is target
+    fake_hub.seen.clear()
+    assert list(with_draft(target, asked).drafts) == ["org/draft"]
+    assert not fake_hub.seen
+
+
+def test_a_hub_too_slow_for_a_draft_leaves_it_out(
+    tmp_path: Path, fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    target = load(str(tmp_path))
+    fake_hub.hangs = True
+    monkeypatch.setattr("wizard.models.load.HUB_PATIENCE_S", 0.05)
+    asked = {"method": "draft_model", "model": "org/draft", "num_speculative_tokens": 2}
+    assert with_draft(target, asked, offline=False) is target
+    given_up = Traffic()
+    given_up.cancelled.set()
+    with pytest.raises(CancelledError):
+        with_draft(target, asked, offline=False, traffic=given_up)
 
 
 def test_the_hub_cache_comes_before_the_catalogue_and_the_hub(fake_hub: FakeHub) -> None:

@@ -306,3 +306,27 @@ def test_auto_context_is_the_longest_that_fits_one_request() -> None:
     assert report.estimated_max_model_len == 8192 - 16
     assert report.needed_bytes == GIB - report.bytes_per_block
     assert report.max_concurrency == pytest.approx(512 / 511)
+
+
+def test_a_stage_of_states_alone_keeps_small_blocks_since_its_worker_sizes_them() -> None:
+    jamba = model(
+        architectures=["JambaForCausalLM"],
+        model_type="jamba",
+        num_hidden_layers=28,
+        attn_layer_period=8,
+        attn_layer_offset=4,
+        num_experts=1,
+        mamba_d_state=16,
+        mamba_d_conv=4,
+        mamba_expand=2,
+    )
+
+    def block_sizes(version: str, stages: int) -> set[int]:
+        launch = launched(
+            jamba, version=version, pipeline_parallel_size=stages, enable_prefix_caching=True, gpus=stages
+        )
+        return {group.first.block_size for group in kv_layout(launch).groups}
+
+    assert len(block_sizes("0.33.0", 1)) == 1
+    assert block_sizes("0.33.0", 4) == {16} | block_sizes("0.33.0", 1)
+    assert 16 not in block_sizes("0.19.0", 4)

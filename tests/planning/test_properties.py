@@ -376,7 +376,8 @@ def test_easier_is_never_worse(case: tuple[VLLMConfig, VLLMConfig, PlanRequest, 
     - a MoE's experts are padded per slice, so that more GPUs can weigh more (dense models are tried);
     - more than one GPU takes NCCL's buffers, so that a launch may lose up to 2 GiB by the step from one to two
       where its weights are small: that step is tried on models whose halves outweigh it, and where NCCL leaves
-      the budget free (vLLM's free-memory check counts it as somebody else's);
+      the budget free (vLLM's free-memory check counts it as somebody else's); more ranks take more of it, so that
+      the same check may stop eight where four start with little to spare;
     - an fp8 cache changes the attention backend, which some cards and models lack (refusals are left out).
     """
     config, easier, asked, eased = case
@@ -386,6 +387,59 @@ def test_easier_is_never_worse(case: tuple[VLLMConfig, VLLMConfig, PlanRequest, 
     if easier.tensor_parallel_size == 2:
         assume(before.per_gpu.weights_bytes > 6 << 30 and behind.cause != "free_memory")
     assert ORDER[behind.verdict] >= ORDER[before.verdict], (config, easier)
+
+
+@st.composite
+def eased_requests(draw: st.DrawFn) -> tuple[PlanRequest, PlanRequest]:
+    """A request, and the same with one thing made easier; the planner chooses all the rest."""
+    card, gpus = draw(st.sampled_from(CARDS)), draw(st.sampled_from((1, 2, 4)))
+    asked = request(
+        draw(st.sampled_from(MODELS[:-1])),
+        card,
+        gpus,
+        model_part={"max_model_len": draw(maybe(st.just(32768)))},
+        hardware={"used_gib": draw(st.sampled_from((0.5, 4.0, 13.0)))},
+        workload={"prompt_tokens": 1000, "gen_tokens": 200, "concurrency": draw(st.sampled_from((16, 256)))},
+        policy={"gpu_memory_utilization": draw(maybe(st.just(0.85)))},
+    )
+    path, value = draw(
+        st.sampled_from(
+            (
+                ("hardware.gpus", 2 * gpus),
+                ("hardware.used_gib", 0.0),
+                ("workload.concurrency", 1),
+                ("model.max_model_len", 8192),
+            )
+        )
+    )
+    return asked, asked.with_value(path, value)
+
+
+@many
+@given(eased_requests())
+def test_an_easier_request_never_loses_its_start(case: tuple[PlanRequest, PlanRequest]) -> None:
+    """More GPUs, less taken by others, fewer users, less context: what started still does.
+
+    `fits` may become `tight`: the recommended plan keeps 16 bits where only a few requests wait for it, which an
+    easier request may bring about, and no engine is started for users who aren't there.
+    """
+    asked, eased = case
+    before, behind = planned(asked, fixes=False).feasibility, planned(eased, fixes=False).feasibility
+    assume(before.verdict != "wont_start")
+    assert behind.verdict != "wont_start", (eased, behind.error)
+
+
+def test_what_may_start_comes_before_what_surely_does_not() -> None:
+    """Sixteen users start by two engines; a single one has tensor parallelism alone, inside the uncertainty."""
+    for users in (16, 1):
+        asked = request(
+            "deepseek-ai/DeepSeek-V2-Lite",
+            "GeForce RTX 4090",
+            2,
+            hardware={"used_gib": 13.0, "interconnect": "nvlink"},
+            workload={"prompt_tokens": 8000, "gen_tokens": 200, "concurrency": users},
+        )
+        assert planned(asked, fixes=False).feasibility.verdict == "tight"
 
 
 @pytest.mark.parametrize("mode", ["throughput", "latency", "balanced"])

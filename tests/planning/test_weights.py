@@ -17,6 +17,7 @@ from wizard.errors import WizardError
 from wizard.models.metadata import Checkpoint, TensorInfo, metadata_from_config
 from wizard.models.tree import active_parameter_count, parameter_count
 from wizard.planning.bands import kv_band_bytes
+from wizard.planning.gates import refusal
 from wizard.planning.kv_cache import kv_layout
 from wizard.planning.launch import resolve
 from wizard.planning.planner import check
@@ -246,15 +247,18 @@ def test_a_head_keeps_a_cache_of_its_own_shape() -> None:
     assert kv_layout(launch).bytes_per_block == 32 * 65_536 + 32_768
 
 
+SMALL: dict[str, Any] = {
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 16,
+    "head_dim": 64,
+    "tie_word_embeddings": True,
+}
+"""Llama 3.2 1B's shape."""
+
+
 def small() -> Any:
-    """Llama 3.2 1B's shape."""
-    return model(
-        hidden_size=2048,
-        intermediate_size=8192,
-        num_hidden_layers=16,
-        head_dim=64,
-        tie_word_embeddings=True,
-    )
+    return model(**SMALL)
 
 
 @pytest.mark.parametrize("method", ["draft_model", None])
@@ -274,6 +278,37 @@ def test_a_draft_that_is_not_known_is_told_and_widens_the_band() -> None:
     assert kv_band_bytes(unknown)[0] < kv_band_bytes(known)[0] - rank_weights(unknown).loaded_bytes // 20
     plan = check(unknown.config, unknown.metadata, [unknown.gpu])
     assert any("not counted" in warning for warning in plan.warnings)
+
+
+@pytest.mark.parametrize(("method", "copies"), [("eagle3", 1), ("ngram", 0)])
+def test_a_head_on_the_last_stage_reads_the_models_embedding(method: str, copies: int) -> None:
+    """vLLM 0.33 on an H100: 9,080,938,496 bytes on the second of two stages, 8,030,265,344 without a head."""
+    asked = {"method": method, "model": "org/head", "num_speculative_tokens": 3}
+    last = rank_weights(launched(speculative_config=asked, pipeline_parallel_size=2)).stages[1]
+    assert last.param_bytes == 8_030_265_344 + copies * 128_256 * 4096 * 2
+
+
+def test_a_draft_that_reads_less_shortens_what_the_model_serves() -> None:
+    asked = {"method": "draft_model", "model": "org/small", "num_speculative_tokens": 5}
+    short = model(**{**SMALL, "max_position_embeddings": 8192})
+    metadata = replace(model(), drafts={"org/small": short})
+    launch = launched(metadata, speculative_config=asked, max_model_len=32_768)
+    assert launch.max_model_len == 8192
+    plan = check(launch.config, metadata, [launch.gpu])
+    assert any("lowers max_model_len from 32,768" in warning for warning in plan.warnings)
+    assert launched(metadata, speculative_config=asked, version="0.26.0").max_model_len == 131_072
+    told = {**asked, "max_model_len": 4096}
+    assert launched(metadata, speculative_config=told).max_model_len == 4096
+
+
+def test_a_draft_of_other_words_is_refused_unless_they_are_mapped() -> None:
+    asked = {"method": "draft_model", "model": "org/small", "num_speculative_tokens": 5}
+    metadata = replace(model(), drafts={"org/small": model(**{**SMALL, "vocab_size": 32_000})})
+    found = refusal(launched(metadata, speculative_config=asked))
+    assert found is not None
+    assert "Target model vocab_size=128256. Draft model vocab_size=32000." in found.error
+    mapped = {**asked, "use_heterogeneous_vocab": True}
+    assert refusal(launched(metadata, speculative_config=mapped)) is None
 
 
 def test_adapter_slots_of_llama_8b() -> None:

@@ -1,7 +1,8 @@
 """The weights that vLLM 0.33's own classes allocate, byte by byte.
 
 `weights_golden.jsonl` holds one model per line: its config (keys that don't matter left out), and for some layouts
-what an instance of vLLM's model class had on one H100: bytes by dtype and of buffers, per pipeline stage.
+what an instance of vLLM's model class had on one H100, or the `gpu` of the case: bytes by dtype and of buffers, per
+pipeline stage.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ GOLDEN = Path(__file__).with_name("weights_golden.jsonl")
 FLAGS = {"--tp": "tensor_parallel_size", "--pp": "pipeline_parallel_size", "--dp": "data_parallel_size"}
 
 
-def _weights(metadata: ModelMetadata, settings: Mapping[str, Any]) -> RankWeights:
-    return rank_weights(resolve(VLLMConfig(model=metadata.model, **settings), metadata, card()))
+def _weights(metadata: ModelMetadata, settings: Mapping[str, Any], gpu: str = "h100") -> RankWeights:
+    return rank_weights(resolve(VLLMConfig(model=metadata.model, **settings), metadata, card(gpu)))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_every_byte_of_a_model(line: str) -> None:
     golden = json.loads(line)
     metadata = metadata_from_config(golden["config"], model=golden["model"], source="path")
     for case in golden["cases"]:
-        found = _weights(metadata, case["settings"])
+        found = _weights(metadata, case["settings"], case.get("gpu", "h100"))
         stages = [[stage.by_dtype, stage.buffer_bytes] for stage in found.stages]
         assert stages == case["stages"], case["settings"]
 

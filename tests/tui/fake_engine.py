@@ -123,6 +123,12 @@ class FakeEngine:
     def knows_better(self, metadata: ModelMetadata) -> bool:
         return self.slow_hub is not None
 
+    def draft_to_read(self, request: PlanRequest) -> tuple[str, str | None] | None:
+        return None
+
+    def load_draft(self, model: str, revision: str | None, progress: Progress) -> None:
+        raise ModelUnavailableError(f"{model} is in no place that this test knows; choose another.")
+
     def search_models(self, text: str) -> Sequence[ModelRow]:
         words = text.lower().replace("/", " ").split()
         found = [

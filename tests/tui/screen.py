@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 from textual.worker import WorkerCancelled, WorkerFailed
 
 from tests.tui.fake_engine import FakeEngine
+from wizard.engine import Engine
 from wizard.tui.app import WizardApp
 from wizard.tui.screens.model import ModelStep
 
@@ -18,7 +19,7 @@ UNICODE = {"LANG": "C.UTF-8", "TERM": "xterm-256color"}
 
 @asynccontextmanager
 async def opened(
-    engine: FakeEngine | None = None,
+    engine: Engine | None = None,
     *,
     size: tuple[int, int] = (80, 24),
     environment: Mapping[str, str] = UNICODE,

@@ -145,6 +145,16 @@ class Traits:
     correction: str = ""
     """dtype of the router's correction bias; empty: none."""
     correction_if: Switch = True
+    scoring: str = ""
+    """How the router scores experts; empty: as the config says, else softmax."""
+    renormalised: Switch = (
+        "norm_topk_prob",
+        "norm_expert_prob",
+        "norm_expert_weight",
+        "route_norm",
+        "moe_renormalize",
+    )
+    """The chosen experts' weights add up to 1."""
     correction_buffer: bool = False
     """It is a buffer of the class (transformers'), no parameter."""
     shared: str = ""

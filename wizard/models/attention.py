@@ -141,8 +141,9 @@ def rotary_of(facts: Facts, traits: Traits, head_dim: int, kind: str) -> list[Mo
     """The rotary table of a layer, by the family's rule."""
     if traits.rope == "none":
         return []
-    if traits.rope == "transformers":
-        return [transformers_rotary(facts, traits, head_dim)]
+    if traits.rope.startswith("transformers"):
+        own = kind if traits.rope == "transformers_by_type" else ""
+        return [transformers_rotary(facts, traits, head_dim, own)]
     if traits.rope == "sliding_only" and kind == "full_attention":
         return []
     if traits.rope == "if_theta" and _without_theta(facts):
@@ -162,6 +163,7 @@ def rotary_of(facts: Facts, traits: Traits, head_dim: int, kind: str) -> list[Mo
     return [table]
 
 
+<<<<<<< HEAD
 def _without_theta(facts: Facts) -> bool:
     """OLMo Hybrid: attention goes without rotation where the parameters have a base of null."""
     parameters = rope_parameters(facts)
@@ -170,8 +172,15 @@ def _without_theta(facts: Facts) -> bool:
 
 def transformers_rotary(facts: Facts, traits: Traits, head_dim: int) -> Rotary:
     """vLLM's Transformers backend keeps inverse frequencies, twice, instead of a table."""
+=======
+def transformers_rotary(facts: Facts, traits: Traits, head_dim: int, kind: str = "") -> Rotary:
+    """vLLM's Transformers backend keeps inverse frequencies, twice, instead of a table; some classes per kind of layer.
+
+    Source: transformers' `modeling_olmo3.py`, `modeling_mellum.py` (`{layer_type}_inv_freq`).
+    """
+>>>>>>> 60d2d9b3608f36ee7158be1d93f957a1f9f56363
     table = rotary_table(facts, head_dim, fraction=traits.rotary_fraction)
-    return Rotary(rows=2, width=table.width // 2, key="inverse", dtype="float32")
+    return Rotary(rows=2, width=table.width // 2, key=f"inverse|{kind}", dtype="float32")
 
 
 QK_NORM_TYPES = {"qwen3": "head", "olmo": "all_whole"}

@@ -61,6 +61,8 @@ class CacheModel:
     """Images attend to themselves in both directions (PrefixLM), which few kernels can."""
     sparse: bool
     """Latent attention over chosen tokens (DSA)."""
+    window: int = 0
+    """The window of the whole model (`cache_config.sliding_window`), where it has one; 0: layers have their own."""
     shared: tuple[tuple[int, int], ...] = ()
     """(layer, the earlier layer whose cache it reads)."""
 
@@ -144,8 +146,10 @@ INDEXED_RATIO = 4
 ATTENTION_FREE_TYPES = frozenset({"falcon_mamba", "mamba", "mamba2"})
 STATE_WORDS = frozenset({"mamba", "linear_attention", "lightning_attention", "conv"})
 EMPTY_WORDS = frozenset({"mlp", "moe"})
-BOTH_WORDS = frozenset({"parallel", "hybrid"})
-"""Layers with attention and a state side by side (Falcon-H1, Zamba 2)."""
+SHARED_BLOCK = "hybrid"
+"""Layers with a state whose attention is a block that several share (Zamba 2): it is built before the stack."""
+BOTH_WORDS = frozenset({"parallel", SHARED_BLOCK})
+"""Layers with attention and a state side by side (Falcon-H1), in this order."""
 
 
 def is_encoder(metadata: ModelMetadata) -> bool:
@@ -185,11 +189,16 @@ def _read(metadata: ModelMetadata) -> CacheModel:
         layers: tuple[CacheLayer, ...] = ()
     else:
         layers = tuple(_layers(metadata, facts, model_type, kinds, total, latent))
+<<<<<<< HEAD
     if any(layer.kind != "state" and not layer.key_dim * layer.kv_heads for layer in layers):
         raise ConfigError(
             f"config.json has attention layers without heads: {heads} heads, {metadata.num_key_value_heads} of them "
             f"with keys, share a width of {metadata.hidden_size}."
         )
+=======
+        ahead = {index for index, word in enumerate(kinds or ()) if word == SHARED_BLOCK}
+        layers = tuple(sorted(layers, key=lambda layer: layer.kind == "state" or layer.index not in ahead))
+>>>>>>> 60d2d9b3608f36ee7158be1d93f957a1f9f56363
     return CacheModel(
         layers=layers,
         num_layers=total,
@@ -203,6 +212,7 @@ def _read(metadata: ModelMetadata) -> CacheModel:
         and any(layer.kind != "state" for layer in layers),
         image_prefix=_image_prefix(metadata),
         sparse=latent and facts.has("index_topk"),
+        window=0 if latent else _whole_window(facts, model_type, kinds),
         shared=tuple(_shared(facts, kinds, total)),
     )
 
@@ -256,17 +266,16 @@ def _layers(
         heads = metadata.num_attention_heads
         plain = replace(plain, kv_heads=heads, key_dim=width, value_dim=width)
     window = _window(facts, model_type)
-    everywhere = window if kinds is None or set(kinds) == {SLIDING} else 0
+    everywhere = _whole_window(facts, model_type, kinds)
     chunk = facts.int("attention_chunk_size", default=0)
     crossed = is_encoder_decoder(metadata)
     for index in range(total):
         word = kinds[index] if kinds is not None else ""
         if word in EMPTY_WORDS or _no_op(facts, index):
             continue
-        if word in STATE_WORDS or word in BOTH_WORDS:
+        if word in STATE_WORDS:
             yield CacheLayer("state", index, state=state_of(facts, word))
-            if word not in BOTH_WORDS:
-                continue
+            continue
         layer = replace(plain, index=index)
         index_width = _block_sparse_width(facts, index)
         if index_width:
@@ -284,6 +293,8 @@ def _layers(
             yield layer
         if crossed:
             yield replace(layer, kind="cross", window=0)
+        if word in BOTH_WORDS:
+            yield CacheLayer("state", index, state=state_of(facts, word))
 
 
 def _latent_layer(facts: Facts, layer: CacheLayer, index: int) -> CacheLayer:
@@ -351,6 +362,11 @@ def _window(facts: Facts, model_type: str) -> int:
         return 0
     tokens = Facts({"sliding_window": window}).int("sliding_window")
     return tokens + 1 if tokens and model_type in WINDOW_PLUS_ONE else tokens
+
+
+def _whole_window(facts: Facts, model_type: str, kinds: Sequence[str] | None) -> int:
+    """The window that all layers have; 0: none, or not all."""
+    return _window(facts, model_type) if kinds is None or set(kinds) == {SLIDING} else 0
 
 
 def _uses_rope(facts: Facts, index: int) -> bool:

@@ -65,7 +65,7 @@ def _zamba2_shared(facts: Facts, traits: Traits, uses: int, block: int, blocks: 
     modules: list[Module] = [
         Linear(f"{name}.self_attn.qkv_proj", wide, (query, key, key), heads=(0, heads.keys, heads.keys)),
         Linear(f"{name}.self_attn.o_proj", query, (hidden,), "row"),
-        CacheScales(f"{name}.self_attn.attn"),
+        *(CacheScales(f"{name}.self_attn.attn.{use}") for use in range(block, uses, blocks)),
         Linear(f"{name}.feed_forward.gate_up_proj", hidden, (width, width)),
         Linear(f"{name}.feed_forward.down_proj", width, (hidden,), "row"),
         Tensor(f"{name}.norms", wide + hidden),

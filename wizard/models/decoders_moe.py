@@ -126,6 +126,7 @@ def dbrx_layer(facts: Facts, traits: Traits, index: int) -> list[Module]:
             hidden,
             experts.int("ffn_hidden_size", default=3584, low=1),
             active=experts.int("moe_top_k", default=1),
+            kernel_routes=True,
         ),
         Tensor("norms", 2 * hidden),
     ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from wizard.dataclass import replace
 from wizard.errors import ConfigError, ModelUnavailableError, WizardError
 from wizard.models import catalogue, facts_cache, hub_settings
+from wizard.models.drafts import draft_named
 from wizard.models.metadata import ModelMetadata, short
 
 if TYPE_CHECKING:
@@ -85,21 +86,50 @@ def _meanwhile(fallback: ModelMetadata, why: str) -> ModelMetadata:
     return replace(fallback, warnings=(*fallback.warnings, said))
 
 
-def with_draft(metadata: ModelMetadata, speculative: Mapping[str, Any] | None) -> ModelMetadata:
-    """The facts with those of the model that `--speculative-config` names beside it, where this machine has them.
+def with_draft(
+    metadata: ModelMetadata,
+    speculative: Mapping[str, Any] | None,
+    *,
+    offline: bool = True,
+    traffic: Traffic | None = None,
+) -> ModelMetadata:
+    """The facts with those of the model that `--speculative-config` names beside it.
 
-    A directory, the hub cache, an earlier look or the catalogue: never the network. A draft that can't be read is
-    left out, which planning tells.
+    A draft that can't be read is left out, which planning tells. Raises CancelledError.
     """
-    name = (speculative or {}).get("model")
-    if not isinstance(name, str) or not name or name in metadata.drafts:
+    wanted = draft_named(speculative)
+    if wanted is None or wanted[0] in metadata.drafts:
         return metadata
-    revision = (speculative or {}).get("revision")
     try:
-        draft = load(name, revision=revision if isinstance(revision, str) else None, offline=True)
+        draft = load_draft(*wanted, offline=offline, traffic=traffic)
     except WizardError:
         return metadata
+    return drafted_by(metadata, wanted[0], draft)
+
+
+def drafted_by(metadata: ModelMetadata, name: str, draft: ModelMetadata) -> ModelMetadata:
+    """The facts with those of one more model that may draft, by the name that a command gives it."""
     return replace(metadata, drafts={**metadata.drafts, name: draft})
+
+
+def load_draft(
+    model: str, revision: str | None, *, offline: bool, traffic: Traffic | None = None
+) -> ModelMetadata:
+    """Facts of a model that drafts, as `load` finds them; the hub is not waited for longer than `HUB_PATIENCE_S`.
+
+    Raises as `load` does.
+    """
+    from wizard.models.traffic import CancelledError, within
+
+    if offline:
+        return load(model, revision=revision, offline=True)
+    try:
+        with within(HUB_PATIENCE_S, traffic) as part:
+            return load(model, revision=revision, traffic=part)
+    except CancelledError:
+        if traffic is not None:
+            traffic.check()
+        return load(model, revision=revision, offline=True)
 
 
 def _counted(metadata: ModelMetadata, traffic: Traffic) -> ModelMetadata:

@@ -60,6 +60,8 @@ class Experts:
     smallest_shard: int = 0
     """Narrower cuts of the intermediate size are padded to this."""
     parts: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
+    kernel_routes: bool = False
+    """TRT-LLM's kernel takes them in 16 bits (`models/routing.py`)."""
 
 
 @dataclass(frozen=True, slots=True)

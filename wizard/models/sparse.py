@@ -13,6 +13,7 @@ from wizard.models.architectures import Traits
 from wizard.models.attention import hidden_size, switched
 from wizard.models.facts import Facts
 from wizard.models.modules import Experts, Linear, Module, Tensor
+from wizard.models.routing import kernel_routes
 
 
 def sparse_block(facts: Facts, traits: Traits, index: int) -> list[Module]:
@@ -40,6 +41,7 @@ def sparse_block(facts: Facts, traits: Traits, index: int) -> list[Module]:
             bias=traits.experts_bias,
             active=first_item(facts, traits.experts_active, index, default=1),
             parts=traits.experts_parts,
+            kernel_routes=kernel_routes(facts, traits),
         ),
     ]
     if traits.correction and switched(facts, traits.correction_if):

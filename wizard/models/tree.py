@@ -96,7 +96,10 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
     first: list[Module] = [embedding]
     last: list[Module] = []
     every: list[Module] = []
-    tied: tuple[Module, ...] = ()
+    is_tied = traits.always_tied or (traits.tied is not None and _tied(metadata, traits))
+    tied: tuple[Module, ...] = (
+        (embedding,) if is_tied else ()
+    )  # the last stage has it, with a head or without
     if switched(facts, traits.final_norm):
         bias = switched(facts, traits.norm_bias) if traits.final_norm_bias is None else traits.final_norm_bias
         last.append(norm(f"{traits.prefix}.norm", hidden, bias))
@@ -109,8 +112,7 @@ def _describe(metadata: ModelMetadata) -> ModuleTree:
             bias=switched(facts, traits.head_bias),
             quantised=traits.head_quantised,
         )
-        if traits.always_tied or (traits.tied is not None and _tied(metadata, traits)):
-            tied = (embedding,)
+        if is_tied:
             if head.bias:
                 last.append(Tensor(f"{traits.head}.bias", head.rows, split=True))
         elif traits.head_everywhere:

@@ -163,7 +163,10 @@ def _open(of: Situation, name: str) -> bool:
 def _shortened(
     of: Situation, layout: Layout, config: VLLMConfig, report: FeasibilityReport
 ) -> tuple[VLLMConfig, FeasibilityReport]:
-    """The longest context that the low estimate of the cache holds; unchanged where it holds none."""
+    """The longest context that the low estimate of the cache holds; the middle one where risks are taken.
+
+    Unchanged where that holds none.
+    """
     wanted = config.max_model_len or of.longest
     low = max(0, report.per_gpu.kv_cache_available_low_bytes)
     held = kv_report(of.launch(config), low).estimated_max_model_len
@@ -178,8 +181,12 @@ def _shortened(
             found = of.report(shorter, layout)
             if found.verdict != "wont_start":
                 return shorter, found
-        why = {**config.explanations, "max_model_len": "No memory is left for a cache at any length."}
-        return config.model_copy(update={"explanations": why}), report
+        if of.takes_risks:
+            likely = max(0, report.per_gpu.kv_cache_available_bytes)
+            held = kv_report(of.launch(config), likely).estimated_max_model_len
+        if held < min(wanted, SHORT_LENGTH):
+            why = {**config.explanations, "max_model_len": "No memory is left for a cache at any length."}
+            return config.model_copy(update={"explanations": why}), report
     if held >= wanted:
         return config, report
     length, why_length = _recommend_max_model_len(

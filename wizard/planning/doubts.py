@@ -56,10 +56,15 @@ def weight_warnings(report: FeasibilityReport, launch: Launch) -> Iterator[str]:
     """Doubts about the weights that the verdict doesn't carry."""
     doubts = weight_doubts(launch)
     yield from doubts.warnings
+    if launch.shortened_from and report.cause not in {"invalid_config", "unsupported"}:
+        yield (
+            f"The model that drafts reads {launch.max_model_len:,} tokens at most: vLLM lowers max_model_len from "
+            f"{launch.shortened_from:,} to that."
+        )
     if draft_is_uncounted(launch):
         yield (
-            "The model that drafts is not on this machine: its weights and cache are not counted. Give a directory, or "
-            "a model of the hub cache or the catalogue."
+            "The model that drafts is not known here: its weights and cache are not counted. Give a directory, or a "
+            "model of the hub or the catalogue."
         )
     if doubts.disagreement and (not doubts.foreign or report.verdict == "wont_start"):
         yield doubts.disagreement

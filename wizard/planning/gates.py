@@ -12,7 +12,7 @@ from typing import Any
 from wizard.errors import ConfigError
 from wizard.models.cache_layers import cache_model
 from wizard.models.context import DerivedLength
-from wizard.models.drafts import draft_modules, predicts_tokens
+from wizard.models.drafts import draft_modules, draft_of, predicts_tokens
 from wizard.models.metadata import ModelMetadata, declared_dtype
 from wizard.models.quantization import method_name as declared_method
 from wizard.models.schemes import schemed_model
@@ -244,6 +244,12 @@ def _speculative(launch: Launch) -> Refusal | None:
             error = errors.drafts_not_divisible(count=count, modules=modules)
             fitting = {**asked, "num_speculative_tokens": count // modules * modules}
             return Refusal("invalid_config", error, (("speculative_config", fitting),))
+    draft = draft_of(launch.metadata, asked) if launch.speculative_method == "draft_model" else None
+    if draft is not None and not asked.get("use_heterogeneous_vocab"):
+        words, drafted = launch.metadata.vocab_size, draft.vocab_size
+        if words != drafted:
+            error = errors.drafts_other_words(words=words, drafted=drafted)
+            return Refusal("invalid_config", error, (("speculative_config", None),))
     if launch.speculative_method == "mtp" and not asked.get("model") and not predicts_tokens(launch.metadata):
         return Refusal("unsupported", errors.NO_DRAFT_MODULES, (("speculative_config", None),))
     return None

@@ -7,7 +7,7 @@ Sources: vLLM 0.33 `model_executor/layers/attention/*.py` (`get_kv_cache_spec`),
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Set
+from collections.abc import Hashable, Iterator, Sequence, Set
 from operator import attrgetter
 
 from wizard.dataclass import dataclass, replace
@@ -21,6 +21,7 @@ from wizard.planning.kv_pages import Page
 from wizard.planning.kv_setting import Setting
 from wizard.planning.kv_states import aligned_blocks, state_page
 from wizard.planning.launch import Launch
+from wizard.planning.weights import stage_ranges
 from wizard.vllm.attention_backends import (
     Choice,
     largest_block_within,
@@ -87,17 +88,22 @@ def cache_plan(launch: Launch, model: CacheModel) -> CachePlan:
         need=need,
         block_size=block,
     )
+    drafts = draft_layers(launch.metadata, model, launch.speculative_method, launch.config.speculative_config)
+    every = (*model.layers, *drafts)
     padded = 0
+    unaligned, bare = setting, frozenset[int]()
     if model.hybrid:
+        unaligned = replace(setting, block_size=launch.config.block_size or DEFAULT_BLOCK_SIZE)
+        bare = _without_attention(launch, model, every)
         block, padded = aligned_blocks(setting)
         setting = replace(setting, block_size=block)
-    drafts = draft_layers(launch.metadata, model, launch.speculative_method, launch.config.speculative_config)
     known: dict[Hashable, tuple[Page, ...]] = {}
     layers: list[PagedLayer] = []
-    for layer in (*model.layers, *drafts):
-        alike = (_SHAPE(layer), _layer_dtype(setting, layer))
+    for layer in every:
+        alone = layer.index in bare
+        alike = (_SHAPE(layer), _layer_dtype(setting, layer), alone)
         if alike not in known:
-            known[alike] = tuple(_pages(setting, layer, padded))
+            known[alike] = tuple(_pages(unaligned if alone else setting, layer, 0 if alone else padded))
         layers += [PagedLayer(layer.index, page) for page in known[alike]]
     return CachePlan(
         layers=tuple(layers),
@@ -110,6 +116,19 @@ def cache_plan(launch: Launch, model: CacheModel) -> CachePlan:
         else "",
         kv_dtype=kv_dtype,
     )
+
+
+def _without_attention(launch: Launch, model: CacheModel, layers: Sequence[CacheLayer]) -> frozenset[int]:
+    """Decoder layers on pipeline stages that keep states alone: their worker aligns no blocks and pads no pages.
+
+    Each worker sizes its own blocks (`update_block_size_for_backend` stops where it finds no attention), and the
+    engine then meets states of two block sizes, which share no group.
+    """
+    if launch.pp == 1 or not launch.rules.blocks_by_stage:
+        return frozenset()
+    attending = {layer.index for layer in layers if layer.kind != "state"}
+    stages = [range(first, last) for first, last in stage_ranges(model.num_layers, launch.pp)]
+    return frozenset(index for stage in stages if attending.isdisjoint(stage) for index in stage)
 
 
 def _stored_dtype(launch: Launch, choice: Choice, kinds: Set[str]) -> str:

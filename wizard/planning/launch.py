@@ -12,7 +12,7 @@ from typing import Any
 
 from wizard.dataclass import dataclass
 from wizard.models.cache_layers import is_attention_free, is_encoder, is_encoder_decoder
-from wizard.models.drafts import method_of
+from wizard.models.drafts import draft_of, method_of
 from wizard.models.metadata import ModelMetadata
 from wizard.models.overrides import with_overrides
 from wizard.schemas.outputs import GPUInfo, VLLMConfig
@@ -61,6 +61,8 @@ class Launch:
     pooling: bool
     speculative_method: str | None
     num_speculative_tokens: int
+    shortened_from: int
+    """The max_model_len that a model which drafts has lowered; 0: none has."""
     nvlink: bool
     """GPUs of a node reach each other by NVLink/NVSwitch."""
     gpus_per_node: int
@@ -85,13 +87,16 @@ POOLING_SUFFIXES = (
     "RewardModel",
     "ForProcessRewardModel",
 )
-GENERATIVE_MODELS = frozenset({"ChatGLMModel", "QWenLMHeadModel"})
-"""Architectures that generate although they are named like encoders (vLLM's registry.py)."""
+GENERATIVE_SUFFIXES = ("ChatModel", "LMHeadModel")
+GENERATIVE_MODELS = frozenset({"ChatGLMModel"})
+"""Architectures that generate although they are named like encoders (vLLM's config/model.py, registry.py)."""
 
 
 def is_pooling(architecture: str) -> bool:
     """True for architectures that vLLM runs as pooling models by default."""
-    return architecture.endswith(POOLING_SUFFIXES) and architecture not in GENERATIVE_MODELS
+    if architecture.endswith(GENERATIVE_SUFFIXES) or architecture in GENERATIVE_MODELS:
+        return False
+    return architecture.endswith(POOLING_SUFFIXES)
 
 
 FP8_CAPABILITY = (8, 9)
@@ -156,6 +161,21 @@ def resolve_kv_cache_dtype(
     if isinstance(scheme, Mapping) and scheme.get("num_bits") == 8:
         return "fp8_e4m3"
     return dtype
+
+
+def draft_length(metadata: ModelMetadata, config: VLLMConfig, rules: VersionRules) -> int | None:
+    """Tokens that a whole model which drafts can read; the V2 runner lowers max_model_len to it.
+
+    None where no such model is known. Source: vLLM 0.33 config/vllm.py `_limit_max_model_len_to_draft` (0.26 has none).
+    """
+    speculative = config.speculative_config
+    if method_of(speculative) != "draft_model":
+        return None
+    told = (speculative or {}).get("max_model_len")
+    if isinstance(told, int) and told > 0:
+        return told
+    draft = draft_of(metadata, speculative)
+    return None if draft is None else draft.context(rules.number).default
 
 
 def quantization_method(quantization_config: Mapping[str, Any] | None) -> str | None:
@@ -225,6 +245,7 @@ def resolve(
     concurrent_batches = config.pipeline_parallel_size
     if async_scheduling:
         concurrent_batches = config.pipeline_parallel_size + 1 if v2_runner else max(2, concurrent_batches)
+    drafted = draft_length(metadata, config, version_rules) if v2_runner else None
     prefix_caching = config.enable_prefix_caching
     if prefix_caching is None:
         hybrid = keeps_states(metadata.text)
@@ -248,7 +269,7 @@ def resolve(
         online_quantization=own_method is None and config.quantization is not None,
         kv_cache_dtype=resolve_kv_cache_dtype(config.kv_cache_dtype or "auto", metadata, dtype, capability),
         gpu_memory_utilization=config.gpu_memory_utilization or version_rules.default_gpu_memory_utilization,
-        max_model_len=max_model_len,
+        max_model_len=min(max_model_len, drafted or max_model_len),
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
         max_in_flight_tokens=concurrent_batches * max_num_batched_tokens,
@@ -260,6 +281,7 @@ def resolve(
         pooling=pooling,
         speculative_method=speculative_method,
         num_speculative_tokens=num_speculative_tokens,
+        shortened_from=max_model_len if drafted is not None and drafted < max_model_len else 0,
         nvlink=nvlink,
         gpus_per_node=gpus_per_node or config.world_size,
         nodes=nodes,

@@ -6,6 +6,7 @@ Sources: vLLM 0.33 `config/vllm.py`, `platforms/cuda.py`, `model_executor/layers
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -108,11 +109,15 @@ def _kernel(launch: Launch, model: CacheModel, layer: CacheLayer) -> Refusal | N
         return Refusal("unsupported", errors.different_widths_triton(stored), plain)
     if name == "FLASH_ATTN_DIFFKV" and quantized(stored) and (major != 9 or stored == "fp8_e5m2"):
         return Refusal("unsupported", errors.different_widths(stored), plain)
-    if name.startswith("TRITON_ATTN") and stored.startswith("fp8") and launch.capability < (8, 9):
-        return Refusal(
-            "unsupported", errors.triton_fp8(gpu=launch.gpu.name, capability=launch.capability), plain
-        )
+    if name.startswith(TRITON) and stored.startswith("fp8") and launch.capability < (8, 9):
+        kernel = "Triton MLA" if name == "TRITON_MLA" else "Triton attention"
+        error = errors.triton_fp8(kernel, gpu=launch.gpu.name, capability=launch.capability)
+        return Refusal("unsupported", error, plain)
     return None
+
+
+TRITON = ("TRITON_ATTN", "TRITON_MLA")
+"""Attention kernels that need the GPU's own 8-bit floats for an 8-bit cache."""
 
 
 def _no_backend(launch: Launch, model: CacheModel, layer: CacheLayer) -> str:
@@ -182,7 +187,7 @@ def shards(launch: Launch) -> Refusal | None:
 
 
 def states(launch: Launch) -> Refusal | None:
-    """Recurrent layers split their heads over TP."""
+    """Recurrent layers split their heads over TP, and Mamba-2 its groups, unless it has but one."""
     model = cache_model(launch.metadata)
     for layer in model.layers:
         state = layer.state
@@ -193,4 +198,16 @@ def states(launch: Launch) -> Refusal | None:
                 errors.not_divisible(width, launch.tp),
                 (("tensor_parallel_size", max(1, launch.tp // 2)),),
             )
+        if state is not None and state.groups > 1 and state.groups % launch.tp:
+            fitting = math.gcd(state.groups, launch.tp)
+            return Refusal("invalid_config", errors.STATE_GROUPS, (("tensor_parallel_size", fitting),))
+    chosen = launch.config.mamba_ssm_cache_dtype
+    delta = any(layer.state is not None and layer.state.kind == "kda" for layer in model.layers)
+    if delta and chosen not in KDA_DTYPES and launch.rules.number >= KDA_DTYPES_SINCE:
+        return Refusal("invalid_config", errors.kda_dtype(chosen), (("mamba_ssm_cache_dtype", "auto"),))
     return None
+
+
+KDA_DTYPES = frozenset({"auto", "float32", "bfloat16"})
+KDA_DTYPES_SINCE = (0, 33, 0)
+"""Read in 0.33; 0.26 keeps such states in float32 whatever is asked."""

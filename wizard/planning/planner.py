@@ -134,7 +134,7 @@ def _with_others(
         return result
 
     of, choice = chosen
-    others = (surroundings.siblings, surroundings.machines)
+    others = (_drafted(surroundings.siblings, of.metadata), surroundings.machines)
     between = surroundings.between
     fixes: tuple[Fix, ...] = ()
     if choice.report.verdict != "fits":
@@ -198,13 +198,20 @@ def check(
         metadata,
         gpus,
         request,
-        surroundings.siblings,
+        _drafted(surroundings.siblings, metadata),
         surroundings.machines,
         version=chosen,
         workload=workload,
         nodes_known=nodes is not None,
     )
     return with_doubts(replace(result, fixes=fixes), launch)
+
+
+def _drafted(siblings: Mapping[str, ModelMetadata], metadata: ModelMetadata) -> Mapping[str, ModelMetadata]:
+    """Other forms of a model, with the same models to draft for them."""
+    if not metadata.drafts:
+        return siblings
+    return {name: replace(form, drafts=metadata.drafts) for name, form in siblings.items()}
 
 
 def at_lengths(
@@ -261,7 +268,8 @@ def run_plan(
         from wizard.planning.typed import settled
 
         version = request.policy.vllm_version or NEWEST_KNOWN
-        metadata = with_draft(metadata, settled(request, version).fields.get("speculative_config"))
+        drafts = settled(request, version).fields.get("speculative_config")
+        metadata = with_draft(metadata, drafts, offline=offline, traffic=traffic)
     if gpus is None:
         gpus = resolve_hardware(request.hardware)
     result, chosen = _planned(request, metadata, gpus, None)

@@ -87,7 +87,11 @@ def choose(of: Situation) -> Choice:
         attempts += [first_attempt(of, layout) for layout in _candidates(of, staged=True)]
     if not any(attempt.fits for attempt in attempts):
         attempts.sort(key=_closeness, reverse=True)
-        attempts[:FULL_SEARCH] = [with_concessions(of, each) for each in attempts[:FULL_SEARCH]]
+        nearest = attempts[:FULL_SEARCH]
+        attempts[:FULL_SEARCH] = [with_concessions(of, each) for each in nearest]
+        if not any(attempt.starts for attempt in attempts):
+            risky = replace(of, takes_risks=True)  # what may start comes before what surely doesn't
+            attempts += [with_concessions(risky, first_attempt(risky, each.layout)) for each in nearest]
     places = ranked(of, attempts)
     if places[0].misses_limit:
         near = [each.attempt for each in places[:FULL_SEARCH] if each.attempt.starts]

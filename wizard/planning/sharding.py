@@ -69,8 +69,17 @@ class Layout:
     """No encoder is built where no item is allowed (`--language-model-only`, or all limits 0)."""
     dtype: str
     capability: tuple[int, int]
+    pads_plain_experts: bool
+    """16-bit experts run on TRT-LLM's kernel, where it can route."""
     keeps_swizzled_scales: bool
     """vLLM before 0.25: Triton's MXFP4 experts keep the scales of the checkpoint beside their own."""
+
+
+TRTLLM_EXPERT_WIDTH = 128
+"""TRT-LLM's kernel for 16-bit experts wants a multiple of this on each rank.
+
+Source: vLLM 0.33 fused_moe/oracle/unquantized.py `unquantized_round_up_hidden_size_and_intermediate_size`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +247,8 @@ class Sizer:
             hidden_multiple, multiple = mxfp4_multiple(layout.capability, gpt_oss=self.gpt_oss)
             hidden = -(-hidden // hidden_multiple) * hidden_multiple
             intermediate = -(-intermediate // multiple) * multiple
+        elif scheme.kind == PLAIN.kind and experts.kernel_routes and layout.pads_plain_experts:
+            intermediate = -(-intermediate // TRTLLM_EXPERT_WIDTH) * TRTLLM_EXPERT_WIDTH
         return ExpertShard(
             count=-(-experts.count // layout.ep),
             hidden=hidden,

@@ -38,6 +38,8 @@ class Situation:
     nvlink: bool
     longest: int
     """Tokens that the model itself allows, by this version's rules."""
+    takes_risks: bool = False
+    """A cache may count on the middle estimate where the low one leaves none: it is that or no start."""
 
     @property
     def interconnect(self) -> Interconnect:

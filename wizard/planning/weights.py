@@ -140,6 +140,10 @@ def _remembered(launch: Launch) -> RankWeights:
     return result
 
 
+DATACENTRE_BLACKWELL = 10
+"""Major compute capability of B200, GB200 and B300: TRT-LLM's kernels run there alone."""
+
+
 def _layout(launch: Launch) -> Layout:
     group = launch.tp * launch.dp * launch.pcp
     parallel = launch.ep and group > 1
@@ -153,6 +157,10 @@ def _layout(launch: Launch) -> Layout:
         encoder_absent=is_multimodal(launch.metadata) and not takes_items(launch),
         dtype=launch.dtype,
         capability=launch.capability,
+        pads_plain_experts=launch.rules.trtllm_plain_experts
+        and launch.gpu.vendor == "nvidia"
+        and launch.capability[0] == DATACENTRE_BLACKWELL
+        and not launch.config.enable_lora,
         keeps_swizzled_scales=launch.rules.number < SWIZZLED_SCALES_FREED,
     )
 
@@ -168,6 +176,13 @@ def stage_ranges(layers: int, stages: int) -> tuple[tuple[int, int], ...]:
         ranges.append((start, start + size))
         start += size
     return tuple(ranges)
+
+
+READS_EMBEDDING = frozenset({"eagle", "eagle3", "dflash", "dspark"})
+"""Methods whose head needs the model's embedding on the last pipeline stage, where it drafts.
+
+Source: vLLM 0.33 models/utils.py `spec_decode_needs_target_embed`; before, the head loaded one of its own there.
+"""
 
 
 def _compute(model: SchemedModel, layout: Layout, launch: Launch) -> RankWeights:
@@ -195,7 +210,8 @@ def _compute(model: SchemedModel, layout: Layout, launch: Launch) -> RankWeights
         if stage == layout.pp - 1:
             ends += [(group, sizer) for group in model.last]
             if stage > 0:
-                ends += [(group, sizer) for group in model.tied]
+                shared = model.first if launch.speculative_method in READS_EMBEDDING else model.tied
+                ends += [(group, sizer) for group in shared]
         for group, cutter in ends:
             sum_of.add(group.module, cutter.size(group.module, group.scheme))
         stages.append(replace(sum_of.stage(), layer_bytes=layer_bytes))

@@ -40,7 +40,7 @@ from wizard.tui import theme
 from wizard.tui.facts import Facts
 from wizard.tui.flow import QUESTION, Flow
 from wizard.tui.keeper import Keeper
-from wizard.tui.messages import Detected, ModelRead, NextKey, Reading, Searched, Written
+from wizard.tui.messages import Detected, DraftRead, ModelRead, NextKey, Reading, Searched, Written
 from wizard.tui.outlook import NoPlan, Outlook, View
 from wizard.tui.screens.frame import WizardScreen
 from wizard.tui.widgets.bars import Hint, StepsBar
@@ -213,6 +213,7 @@ class WizardApp(App[int], inherit_bindings=False):
     async def begin(self) -> None:
         """The frame stands: find the facts, and say what there is to say at the start."""
         self.facts.read_model(self.request)
+        self.facts.read_draft(self.request)
         await self.frame.open_step(STEP_NAMES[0])
         self._replan()
         self.call_after_refresh(self.facts.detect)
@@ -314,6 +315,7 @@ class WizardApp(App[int], inherit_bindings=False):
             self.facts.read_model(request)
         if before.hardware != request.hardware:
             self.facts.resolve(request)
+        self.facts.read_draft(request)
         self._replan()
 
     # -- planning
@@ -391,13 +393,17 @@ class WizardApp(App[int], inherit_bindings=False):
         self._replan()
 
     def on_reading(self, event: Reading) -> None:
-        if self.facts.metadata is None and event.model == self.request.model.model:
+        if self.facts.waits_for(event.model, self.request):
             self.facts.progressed(event.words)
             self.outlook = self._outlook()
 
     def on_model_read(self, event: ModelRead) -> None:
         if (event.model, event.revision) == (self.request.model.model, self.request.model.revision):
             self.facts.read(event.metadata)
+            self._replan()
+
+    def on_draft_read(self, event: DraftRead) -> None:
+        if self.facts.draft_read(event.model, event.revision):
             self._replan()
 
     def on_searched(self, event: Searched) -> None:
@@ -420,6 +426,9 @@ class WizardApp(App[int], inherit_bindings=False):
             self._handle_exception(error)  # type: ignore[arg-type]
         elif event.worker.group == "model":
             self.facts.failed(printable(error))
+            self._replan()
+        elif event.worker.group == "draft":
+            self.facts.draft_failed()
             self._replan()
         else:
             self.searching = self.searching and event.worker.group != "search"
@@ -474,6 +483,9 @@ class WizardApp(App[int], inherit_bindings=False):
         step = self.frame.step
         if self.facts.give_up():
             self.action_undo()
+            return
+        if self.facts.give_up_draft():
+            self._replan()
             return
         if step is not None and step.press("back"):
             return

@@ -14,7 +14,7 @@ from wizard.errors import WizardError
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import GPUInfo
 from wizard.text import printable
-from wizard.tui.messages import Detected, ModelRead, Reading
+from wizard.tui.messages import Detected, DraftRead, ModelRead, Reading
 from wizard.tui.outlook import NoPlan
 from wizard.wording import EXAMPLE_CARD
 
@@ -40,6 +40,9 @@ class Facts:
         self._progress: Progress | None = None
         self._finer: Progress | None = None
         """A look at the hub for a model that the catalogue already knows."""
+        self._draft: tuple[str, str | None] | None = None
+        """The model that drafts which was looked for last, and is not there yet or can't be had."""
+        self._draft_progress: Progress | None = None
 
     @property
     def default_card(self) -> str:
@@ -58,6 +61,12 @@ class Facts:
             return NoPlan(f"Reading the facts of {name} … {doing}Esc gives up.", waiting=True)
         if self.machine is None:
             return NoPlan("Looking for GPUs …", waiting=True)
+        if self._draft_progress is not None and self._draft is not None:
+            doing = f"{self._doing}. " if self._doing else ""
+            name = printable(self._draft[0], 120)
+            return NoPlan(
+                f"Reading the facts of {name}, which drafts … {doing}Esc leaves it uncounted.", waiting=True
+            )
         return None if self.gpus else NoPlan(printable(self.no_gpus))
 
     def detect(self) -> None:
@@ -115,6 +124,53 @@ class Facts:
             self.trouble = sentence
         self._progress = self._finer = None
 
+    def read_draft(self, request: PlanRequest) -> None:
+        """Starts reading the model that drafts, where it wasn't looked for when the request named it."""
+        wanted = self.engine.draft_to_read(request)
+        if wanted == self._draft:
+            return
+        self._end_draft()
+        self._draft = wanted
+        if wanted is None:
+            return
+        model, revision = wanted
+        progress = self._draft_progress = Progress()
+        progress.report = lambda now: self._tell(model, now)
+        self.app.work(
+            "draft",
+            lambda: self.engine.load_draft(model, revision, progress),
+            lambda _: DraftRead(model, revision),
+        )
+
+    def draft_read(self, model: str, revision: str | None) -> bool:
+        """That model's facts are there; False where another is wanted by now."""
+        if (model, revision) != self._draft:
+            return False
+        self._draft = self._draft_progress = None
+        return True
+
+    def draft_failed(self) -> None:
+        """Its facts can't be had: the plan does without them, and says so."""
+        self._draft_progress = None
+
+    def give_up_draft(self) -> bool:
+        """Stops the reading of the model that drafts; False where there is none."""
+        reading = self._draft_progress is not None
+        self._end_draft()
+        return reading
+
+    def _end_draft(self) -> None:
+        if self._draft_progress is not None:
+            self._draft_progress.cancelled.set()
+            self.app.workers.cancel_group(self.app, "draft")
+        self._draft_progress, self._doing = None, ""
+
+    def waits_for(self, model: str, request: PlanRequest) -> bool:
+        """Whether there is no plan before that model is read."""
+        if self.metadata is None:
+            return model == request.model.model
+        return self._draft_progress is not None and self._draft is not None and model == self._draft[0]
+
     def progressed(self, words: str) -> None:
         """How far the reading is."""
         self._doing = printable(words, 120)
@@ -130,7 +186,7 @@ class Facts:
 
     def stop(self) -> None:
         """Nothing that waits for the hub outlives the wizard."""
-        for progress in (self._progress, self._finer):
+        for progress in (self._progress, self._finer, self._draft_progress):
             if progress is not None:
                 progress.cancelled.set()
 

@@ -47,6 +47,14 @@ class ModelRead(Message):
 
 
 @dataclass
+class DraftRead(Message):
+    """The facts of a model that drafts are there; the engine has them."""
+
+    model: str
+    revision: str | None
+
+
+@dataclass
 class Searched(Message):
     """Fixes and alternatives for one request; worthless for any other."""
 

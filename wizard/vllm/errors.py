@@ -105,6 +105,10 @@ def groups_not_divisible(*, heads: int, kv_heads: int) -> str:
     return f"num_heads ({heads}) is not divisible by num_kv_heads ({kv_heads})"
 
 
+STATE_GROUPS = "If tensor parallel world size does not divide num_groups, then num_groups must equal 1."
+"""`layers/mamba/mamba_mixer2.py`: an assertion while the model is built."""
+
+
 def not_divisible(numerator: int, denominator: int) -> str:
     """`distributed/utils.py` `ensure_divisibility`: an assertion while the model is built."""
     return f"{numerator} is not divisible by {denominator}"
@@ -366,11 +370,25 @@ def drafts_not_divisible(*, count: int, modules: int) -> str:
     return f"num_speculative_tokens:{count} must be divisible by n_predict={modules}"
 
 
-def triton_fp8(*, gpu: str, capability: tuple[int, int]) -> str:
-    """`v1/attention/backends/triton_attn.py`: no native fp8 before Ada."""
+def drafts_other_words(*, words: int, drafted: int) -> str:
+    """vLLM 0.26-0.33 `config/speculative.py` (`verify_equal_vocab_size_if_draft_model`)."""
+    return (
+        f"Target and draft model should have the same vocabulary size. Target model vocab_size={words}. "
+        f"Draft model vocab_size={drafted}. Using models with different tokenizers can cause out-of-bounds errors "
+        "during speculative decoding."
+    )
+
+
+def kda_dtype(chosen: str) -> str:
+    """`layers/mamba/mamba_utils.py` (`kda_state_dtype`)."""
+    return f"KDA recurrent state supports only auto, float32, and bfloat16; got {chosen}"
+
+
+def triton_fp8(kernel: str, *, gpu: str, capability: tuple[int, int]) -> str:
+    """`v1/attention/backends/triton_attn.py`, `mla/triton_mla.py`: no native fp8 before Ada."""
     suggested = "bfloat16" if capability >= (8, 0) else "float16"
     return (
-        f"FP8 KV cache is not supported by the Triton attention backend on {gpu} (compute capability "
+        f"FP8 KV cache is not supported by the {kernel} backend on {gpu} (compute capability "
         f"{capability[0]}.{capability[1]}); native FP8 (fp8e4nv) requires SM89+. Re-run with "
         f"--kv-cache-dtype {suggested}."
     )

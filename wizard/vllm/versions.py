@@ -97,6 +97,11 @@ class VersionRules:
     """On by default since 0.14."""
     hybrid_prefix_caching: bool
     """On by default for Mamba/GDN hybrids since 0.28."""
+    trtllm_plain_experts: bool
+    """16-bit experts on Blackwell data-centre GPUs are padded for TRT-LLM's kernel: read in 0.33; 0.26 pads none."""
+    blocks_by_stage: bool
+    """Workers align a hybrid's blocks, each for its own layers, since 0.20 (pull request 37467 of March 2026; read
+    in 0.26 and 0.33); the engine did it for the whole model before."""
     null_block_in_check: bool
     """The one-request gate reserves the null block since 0.29."""
     large_tier: bool
@@ -144,6 +149,8 @@ def rules(version: str = NEWEST_KNOWN) -> VersionRules:
         in_flight_windows=at(0, 26),
         async_scheduling=at(0, 14),
         hybrid_prefix_caching=at(0, 28),
+        trtllm_plain_experts=at(0, 33),
+        blocks_by_stage=at(0, 20),
         null_block_in_check=at(0, 29),
         large_tier=at(0, 28),
         a100_small_tier=at(0, 9),

@@ -163,22 +163,17 @@ def rotary_of(facts: Facts, traits: Traits, head_dim: int, kind: str) -> list[Mo
     return [table]
 
 
-<<<<<<< HEAD
 def _without_theta(facts: Facts) -> bool:
     """OLMo Hybrid: attention goes without rotation where the parameters have a base of null."""
     parameters = rope_parameters(facts)
     return "rope_theta" in parameters and parameters["rope_theta"] is None
 
 
-def transformers_rotary(facts: Facts, traits: Traits, head_dim: int) -> Rotary:
-    """vLLM's Transformers backend keeps inverse frequencies, twice, instead of a table."""
-=======
 def transformers_rotary(facts: Facts, traits: Traits, head_dim: int, kind: str = "") -> Rotary:
     """vLLM's Transformers backend keeps inverse frequencies, twice, instead of a table; some classes per kind of layer.
 
     Source: transformers' `modeling_olmo3.py`, `modeling_mellum.py` (`{layer_type}_inv_freq`).
     """
->>>>>>> 60d2d9b3608f36ee7158be1d93f957a1f9f56363
     table = rotary_table(facts, head_dim, fraction=traits.rotary_fraction)
     return Rotary(rows=2, width=table.width // 2, key=f"inverse|{kind}", dtype="float32")
 

@@ -189,16 +189,13 @@ def _read(metadata: ModelMetadata) -> CacheModel:
         layers: tuple[CacheLayer, ...] = ()
     else:
         layers = tuple(_layers(metadata, facts, model_type, kinds, total, latent))
-<<<<<<< HEAD
+        ahead = {index for index, word in enumerate(kinds or ()) if word == SHARED_BLOCK}
+        layers = tuple(sorted(layers, key=lambda layer: layer.kind == "state" or layer.index not in ahead))
     if any(layer.kind != "state" and not layer.key_dim * layer.kv_heads for layer in layers):
         raise ConfigError(
             f"config.json has attention layers without heads: {heads} heads, {metadata.num_key_value_heads} of them "
             f"with keys, share a width of {metadata.hidden_size}."
         )
-=======
-        ahead = {index for index, word in enumerate(kinds or ()) if word == SHARED_BLOCK}
-        layers = tuple(sorted(layers, key=lambda layer: layer.kind == "state" or layer.index not in ahead))
->>>>>>> 60d2d9b3608f36ee7158be1d93f957a1f9f56363
     return CacheModel(
         layers=layers,
         num_layers=total,

@@ -30,6 +30,11 @@ OTHER_BASE_BYTES = 20 * MIB
 TRITON_SCRATCH_BYTES = 4
 """Per vocabulary entry and streaming multiprocessor: the in-place top-k/top-p kernel's scratch, 0.17-0.20."""
 
+REJECTION_BYTES_V1 = 30
+"""Per row and vocabulary entry: the V1 runner's profile also runs the rejection sampler, on one draft a request.
+2 x 2 dummy logits, 2 + 4 of the bonus token's, then fp32 targets, their clone, probabilities, noise and a temporary
+(`v1/sample/rejection_sampler.py`); 30.0 measured on Llama-3.1-8B with n-grams, 0.26 on an H100."""
+
 INDEXER_LOGITS_BYTES = 512 * MIB
 """What the profile run sets aside for the indexer's logits (VLLM_SPARSE_INDEXER_MAX_LOGITS_MB)."""
 SPARSE_ENTRY_BYTES = 576 * 2
@@ -76,11 +81,19 @@ def sampler_bytes(launch: Launch) -> int:
     """The sampler over max_num_seqs rows of logits: never divided by TP, since logits are gathered.
 
     Bytes per logit by version and runner (`VersionRules`): 38 while top-k/top-p sorted
-    (0.10-0.16), 14 with the in-place kernel or FlashInfer, 2-6 on the V2 runner before 0.33.
+    (0.10-0.16), 14 with the in-place kernel or FlashInfer, 2-6 on the V2 runner before 0.33. Logits of the
+    model's own dtype are the whole peak at 2, and capping them (Gemma 2) takes a second copy.
     """
     rows = min(launch.max_num_seqs, launch.max_num_batched_tokens)
     vocabulary = launch.metadata.vocab_size
-    per_logit = launch.rules.sampler_bytes_v2 if launch.v2_runner else launch.rules.sampler_bytes_v1
+    if launch.v2_runner:
+        per_logit = launch.rules.sampler_bytes_v2
+        if per_logit == 2 and launch.metadata.text.get("final_logit_softcapping"):
+            per_logit += 2
+    else:
+        per_logit = launch.rules.sampler_bytes_v1
+        if launch.speculative_method is not None:
+            per_logit = max(per_logit, REJECTION_BYTES_V1)
     if launch.dtype_bytes == 4:
         per_logit += 2
     hidden = launch.max_num_batched_tokens * launch.metadata.hidden_size * launch.dtype_bytes
@@ -122,9 +135,9 @@ def compile_bytes(launch: Launch) -> int:
     """Copies of the embedding table that the compiler makes to time its kernels, within the profile run.
 
     vLLM has Inductor benchmark combined kernels on random inputs of true size
-    (`config/compilation.py` `benchmark_combo_kernel`), and with torch 2.13 (vLLM 0.27) the kernel that reads
-    the embedding table is one of them. One copy explains the logged peaks of 0.28-0.31 within 0.3 GiB (L4,
-    L40S, A100), two those of unquantised models on 0.27 (RTX PRO 6000 TP 1 and PP 2, RTX 4090). None with
+    (`config/compilation.py` `benchmark_combo_kernel`), and the kernel that reads the embedding table is one of
+    them. One copy explains the logged peaks of 0.26 and of 0.28-0.31 within 0.3 GiB (H100, L4, L40S, A100), two
+    those of unquantised models on 0.27 (RTX PRO 6000 TP 1 and PP 2, RTX 4090). None with
     tensor parallelism, whose look-up is masked outside, nor where embeddings are made outside the graph
     (multimodal models). A warm compile cache skips it.
     """

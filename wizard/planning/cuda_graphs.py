@@ -16,8 +16,9 @@ proportion at 32-128 tokens (8 logs of 0.12 on RTX 3090, 4090, 5090, A100 and RT
 
 DENSE_LAYER_BYTES = int(0.156 * MIB)
 """Per captured graph and layer (same logs, least squares; PP 1)."""
-MOE_LAYER_BYTES = int(0.280 * MIB)
-"""Per captured graph and layer of a MoE model (5 logs)."""
+WIDE_LAYER_BYTES = int(0.280 * MIB)
+"""The same with latent attention or MXFP4 experts (DeepSeek-V2-Lite and gpt-oss, 0.19). Other experts take what a
+dense layer does: Llama 4 Scout at TP 4 on 0.19 0.17 MiB, Qwen3-30B-A3B on 0.26 0.08."""
 
 FA3_SPLITS = 32
 """FlashAttention 3 keeps 32 split-KV accumulators in fp32 for every token of the largest full graph (SM90)."""
@@ -86,22 +87,31 @@ def cuda_graphs_bytes(launch: Launch) -> Graphs:
     """What graphs take on one GPU, and how much of it this version subtracts.
 
     The estimate that a version subtracts is a throw-away capture extrapolated; it scatters about the real
-    cost by 0.14 GiB (median) to 0.6 GiB (p95 of 57 logs), with a tail of +1 GiB.
+    cost by 0.14 GiB (median) to 0.6 GiB (p95 of 57 logs), with a tail of +1 GiB. The V1 runner's leaves out the
+    first piecewise graph, and with it the pool (`profile_cudagraph_memory`: "first-capture" of the full ones and
+    a size for each other graph; adds up to the printed total in 7 logs of 0.19 and 0.26).
     """
-    actual = actual_bytes(launch, captures(launch))
-    rules = launch.rules
-    subtracts = rules.subtracts_graphs_v2 if launch.v2_runner else rules.subtracts_graphs_v1
-    return Graphs(actual if subtracts else 0, actual)
+    taken = captures(launch)
+    actual = actual_bytes(launch, taken)
+    if launch.v2_runner:
+        return Graphs(actual if launch.rules.subtracts_graphs_v2 else 0, actual)
+    estimate = actual - pool_bytes(taken)
+    return Graphs(estimate if launch.rules.subtracts_graphs_v1 else 0, actual)
+
+
+def pool_bytes(taken: Captures) -> int:
+    """What the first, largest capture sets up for all."""
+    return POOL_BYTES_PER_TOKEN * taken.largest
 
 
 def actual_bytes(launch: Launch, taken: Captures) -> int:
     """What the capture takes: a pool, FlashAttention 3's accumulators, and a little per graph and layer."""
     metadata = launch.metadata
     layers = -(-metadata.num_layers // launch.pp)
-    per_layer = MOE_LAYER_BYTES if metadata.is_moe else DENSE_LAYER_BYTES
+    wide = metadata.is_moe and (metadata.is_mla or launch.quantization == "mxfp4")
+    per_layer = WIDE_LAYER_BYTES if wide else DENSE_LAYER_BYTES
     accumulators = 0
     if launch.capability[0] == 9 and not metadata.is_mla:
         heads = metadata.num_attention_heads / launch.tp
         accumulators = int(taken.largest_full * FA3_SPLITS * 4 * heads * metadata.head_dim)
-    pool = POOL_BYTES_PER_TOKEN * taken.largest
-    return pool + accumulators + (taken.piecewise + taken.full) * layers * per_layer
+    return pool_bytes(taken) + accumulators + (taken.piecewise + taken.full) * layers * per_layer

@@ -165,7 +165,7 @@ def uses_v2_runner(
     listed = model.architecture in V2_ARCHITECTURES[version]
     if version == (0, 24):
         return listed
-    if keeps_states(model.text) and not (version == (0, 28) and listed):
+    if keeps_states(model.text) and not (version >= (0, 27) and listed):
         return False
     return listed or not model.is_moe
 

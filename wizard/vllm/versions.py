@@ -63,8 +63,9 @@ class VersionRules:
     """Bytes per row and vocabulary entry at the sampler's peak, V1 runner: 38 while top-k/top-p sorted
     (2 logits + 4 fp32 + 4 sorted + 8 index + scratch), 14 with an in-place kernel since 0.17."""
     sampler_bytes_v2: int
-    """V2 runner: 6 (2 + an fp32 copy) through 0.27; 2 since 0.28, which skips the copy where no request needs
-    it; 14 since 0.33, whose profile turns every sampling feature on."""
+    """V2 runner: 6 (2 + an fp32 copy) through 0.25 and in 0.27; 2 in 0.26, which works in place (12 launches on
+    an H100: the same peak for 256 and 1,024 rows), and since 0.28, which copies only where a request needs it; 14
+    since 0.33, whose profile turns every sampling feature on."""
     triton_sampler: bool
     """The in-place kernel keeps one row of scratch per multiprocessor, 0.17-0.20 (FlashInfer's since 0.21)."""
     moe_workspace_manager: bool
@@ -72,8 +73,8 @@ class VersionRules:
     modular_quantized_experts: bool
     """4-bit experts use it too since 0.20."""
     embedding_benchmarks: int
-    """Copies of the embedding table that compiling makes: none with torch 2.11 (0.26 and the builds that led to
-    0.27), two in 0.27.1, one since 0.28 (torch 2.13)."""
+    """Copies of the embedding table that compiling makes: none seen through 0.25, one in 0.26 (Qwen3-8B on an
+    H100: 1.29 GiB compiled, 0.84 eager), two in 0.27.1, one since 0.28."""
     allreduce_fusion: Literal["none", "multicast", "exact"]
     """Workspace of FlashInfer's fused all-reduce, at TP > 1: none through 0.16; `multicast`: its three buffers
     rounded up to multicast granules of 512 MiB (FlashInfer 0.6.6-0.6.14); `exact` since 0.27 (0.6.16)."""
@@ -133,11 +134,11 @@ def rules(version: str = NEWEST_KNOWN) -> VersionRules:
         consumed_by_free_memory=at(0, 27),
         nccl_before_baseline=at(0, 11),
         sampler_bytes_v1=14 if at(0, 17) else 38,
-        sampler_bytes_v2=14 if at(0, 33) else 2 if at(0, 28) else 6,
+        sampler_bytes_v2=14 if at(0, 33) else 2 if at(0, 28) or number[:2] == (0, 26) else 6,
         triton_sampler=at(0, 17) and not at(0, 21),
         moe_workspace_manager=at(0, 13),
         modular_quantized_experts=at(0, 20),
-        embedding_benchmarks=0 if not at(0, 27, 1) else 1 if at(0, 28) else 2,
+        embedding_benchmarks=2 if at(0, 27, 1) and not at(0, 28) else 1 if at(0, 26) else 0,
         allreduce_fusion="exact" if at(0, 27) else "multicast" if at(0, 17) else "none",
         fusion_needs_pp1=not at(0, 21) or number[:2] == (0, 23),
         large_modules=at(0, 18),

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 
+from wizard.errors import ConfigError
+from wizard.hardware.resolve import resolve_hardware
 from wizard.models import catalogue
 from wizard.models.load import load, load_siblings
-from wizard.models.metadata import load_model_metadata
+from wizard.models.metadata import load_model_metadata, metadata_from_config
 from wizard.models.tree import parameter_count
+from wizard.planning.memory import evaluate
+from wizard.schemas.inputs import HardwareInput
+from wizard.schemas.outputs import VLLMConfig
 
 
 def test_at_least_sixty_models_each_with_its_source() -> None:
@@ -81,3 +90,33 @@ def test_siblings_load_with_their_quantisation() -> None:
 def test_parameters_can_be_overridden() -> None:
     metadata = load_model_metadata("Qwen/Qwen3-8B", params_b=9.5, offline=True)
     assert metadata.params_override == 9_500_000_000
+
+
+def test_a_catalogue_entry_plans_as_the_whole_config_does(shared: Path) -> None:
+    """What was left out of a config, no rule reads; a null is kept, for a key left out has its class's default."""
+    machine = resolve_hardware(HardwareInput(gpu="H200 SXM 141GB", gpus=1))
+    compared = 0
+    for path in sorted((shared / "configs").glob("*/*/config.json")):
+        name = "/".join(path.parts[-3:-1])
+        kept = catalogue.load(name)
+        if kept is None:
+            continue
+        compared += 1
+        quantised = path.with_name("hf_quant_config.json")
+        whole = metadata_from_config(
+            json.loads(path.read_text(encoding="utf-8")),
+            model=name,
+            source="catalogue",
+            hf_quant_config=json.loads(quantised.read_text(encoding="utf-8"))
+            if quantised.is_file()
+            else None,
+        )
+        config = VLLMConfig(model=name)
+        try:
+            expected = evaluate(config, whole, machine)
+        except ConfigError as error:
+            with pytest.raises(ConfigError, match=re.escape(str(error))):
+                evaluate(config, kept, machine)
+        else:
+            assert evaluate(config, kept, machine) == expected, name
+    assert compared > 200

@@ -19,7 +19,7 @@ from wizard.models.tree import parameter_count
 
 DROPPED = re.compile(
     r"(_token_ids?$|_token_index$|^(bos|eos|pad|cls|sep|unk)_|dropout|_pdrop$|^initializer|^init_|^transformers_version$"
-    r"|^use_cache$|^id2label$|^label2id$|^torchscript$|^_name_or_path$|^_commit_hash$|_loss_coef$|^output_(attentions|hidden|scores|router)"
+    r"|^use_cache$|^label2id$|^torchscript$|^_name_or_path$|^_commit_hash$|_loss_coef$|^output_(attentions|hidden|scores|router)"
     r"|^(num_beams|num_beam_groups|temperature|top_p|do_sample|typical_p|repetition_penalty|length_penalty"
     r"|early_stopping|diversity_penalty|return_dict|return_dict_in_generate|pruned_heads|prefix|problem_type|no_repeat_ngram_size"
     r"|encoder_no_repeat_ngram_size|bad_words_ids|exponential_decay_length_penalty|forced_.*|suppress_tokens|min_length|max_length"
@@ -75,12 +75,12 @@ LARGEST_ENTRY = 32_000
 
 
 def stripped(value: Any) -> Any:
-    """The value without keys that no rule of the planner reads."""
+    """The value without keys that no rule of the planner reads. A null stays: left out, a key has its class' default."""
     if isinstance(value, dict):
         return {
             key: stripped(item)
             for key, item in value.items()
-            if item is not None and (KEPT_ANYWAY.match(key) or not DROPPED.search(key))
+            if KEPT_ANYWAY.match(key) or not DROPPED.search(key)
         }
     if isinstance(value, list):
         return [stripped(item) for item in value]

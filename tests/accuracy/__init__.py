@@ -1,1 +1,8 @@
 """`python -m tests.accuracy`: the planner's predictions against launches that really happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+OWN_LAUNCHES = Path(__file__).with_name("own_launches.jsonl")
+"""Launches started for this project; each line says how."""

@@ -12,7 +12,8 @@ from wizard.hardware import catalogue as cards
 from wizard.hardware.resolve import PLANNED_VENDORS, resolve_hardware
 from wizard.models import catalogue
 from wizard.planning.changes import changed_request
-from wizard.planning.planner import attention_kind, check, plan
+from wizard.planning.planner import check, plan
+from wizard.planning.summary import attention_kind
 from wizard.schemas.inputs import HardwareInput
 from wizard.schemas.outputs import VLLMConfig
 from wizard.vllm.serve_args import parse_serve_command

@@ -7,6 +7,7 @@ from functools import partial
 from typing import ClassVar
 
 from textual import events, on
+from textual._styles_cache import StylesCache
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -35,6 +36,15 @@ class Dialog(ModalScreen[str | None]):
     def __init__(self) -> None:
         super().__init__()
         self._compositor = FrugalCompositor()
+
+    def on_unmount(self) -> None:
+        """Lets go of what it drew: 200 to 500 kB a dialog (tracemalloc, 80x24).
+
+        Textual 8.2.8 remembers two colours for each of the last 1,024 widgets in one `lru_cache`, whose key is the
+        widget's cache of drawn lines: that keeps the lines after the widget is gone. Live widgets ask again at
+        their next line.
+        """
+        StylesCache.get_inner_outer.cache_clear()
 
 
 class Words(Painted):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.planning.launching import LLAMA, card
@@ -196,7 +196,7 @@ def _golden(*names: str) -> list[dict[str, Any]]:
     return [known[name] for name in names]
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500)
 @given(data=st.data())
 def test_mutated_configs_raise_nothing_but_our_own_error(data: st.DataObject) -> None:
     plain = [LLAMA, HYBRID, WINDOWED, LATENT]

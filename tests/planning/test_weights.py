@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.planning.launching import card, launched, model
@@ -450,7 +450,7 @@ GOLDEN = [
 ]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_broken_config_is_described_or_refused_in_one_sentence(data: st.DataObject) -> None:
     config = json.loads(json.dumps(data.draw(st.sampled_from(GOLDEN))))

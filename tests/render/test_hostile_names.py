@@ -162,7 +162,7 @@ def test_every_other_format_holds_the_very_name(name: str) -> None:
     check_everywhere(name.strip() or "x")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(NAMES)
 def test_any_name_is_literal_in_every_format(name: str) -> None:
     check_everywhere(name.strip() or "x")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,6 +125,22 @@ def test_what_the_hub_said_earlier_comes_before_the_catalogue_where_no_name_serv
     load("Qwen/Qwen3-8B")
     monkeypatch.setattr(facts_cache, "FRESH_S", 0)
     monkeypatch.setattr("socket.getaddrinfo", _unknown_name)
+    assert load("Qwen/Qwen3-8B").source == "hub"
+
+
+def test_a_name_server_that_is_busy_is_asked_once_more(
+    fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_hub.repositories.append(model("Qwen/Qwen3-8B"))
+    asked, known = [], socket.getaddrinfo
+
+    def busy(*arguments: Any, **named: Any) -> Any:
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return known(*arguments, **named)
+
+    monkeypatch.setattr("socket.getaddrinfo", busy)
     assert load("Qwen/Qwen3-8B").source == "hub"
 
 

@@ -68,7 +68,7 @@ UNREACHED = "can't be reached; check the network or HF_ENDPOINT, or use --offlin
 def nameless() -> bool:
     """Whether no name server knows the hub, as without a network; the client, slow to load, would say no more.
 
-    Where a proxy may know it, or another try may help, the hub counts as known.
+    A server that doesn't answer is asked once more. Where a proxy may know the hub, it counts as known.
     """
     import socket
     from urllib.parse import urlsplit
@@ -76,13 +76,17 @@ def nameless() -> bool:
     if any(value and name.lower() in PROXIES for name, value in os.environ.items()):
         return False
     host = urlsplit(endpoint()).hostname
-    try:
-        socket.getaddrinfo(host, None)
-    except socket.gaierror as error:
-        return error.errno != socket.EAI_AGAIN
-    except (OSError, UnicodeError):
+    for again in (True, False):
+        try:
+            socket.getaddrinfo(host, None)
+        except socket.gaierror as error:
+            if error.errno == socket.EAI_AGAIN and again:
+                continue
+            return True
+        except (OSError, UnicodeError):
+            return False
         return False
-    return False
+    return True
 
 
 def forbidden() -> bool:

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from wizard.models.metadata import ModelMetadata, metadata_from_config
-from wizard.planning.activations import activation_peak_bytes, persistent_bytes, sampler_bytes
+from wizard.planning.activations import (
+    activation_peak_bytes,
+    compile_excess_bytes,
+    persistent_bytes,
+    sampler_bytes,
+)
 from wizard.planning.bands import kv_band_bytes
 from wizard.planning.cuda_graphs import capture_sizes, captures, cuda_graphs_bytes
 from wizard.planning.launch import Launch, resolve
@@ -141,6 +146,34 @@ def test_peak_of_a_quantised_model_on_the_second_runner_holds_the_embedding_benc
     """Qwen2.5-7B-AWQ on an L4, 0.28: the log prints 1.04 GiB."""
     found = launch(QWEN_7B | {"quantization_config": AWQ}, L4, "0.28.0", max_model_len=32768)
     assert gib(activation_peak_bytes(found)) == pytest.approx(1.04, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("config", "version", "settings", "logged"),
+    [
+        (QWEN_7B, "0.22.0", {"max_num_seqs": 128}, 1.11),
+        (QWEN_7B, "0.17.1", {}, 0.56),
+    ],
+)
+def test_a_first_start_holds_a_copy_of_the_embedding_table_since_0_18(
+    config: dict[str, Any], version: str, settings: dict[str, Any], logged: float
+) -> None:
+    """What the logs of small cards leave of the budget for the peak: they profile 2,048 tokens, few rows."""
+    found = launch(config, RTX_3090, version, max_model_len=4096, **settings)
+    assert gib(activation_peak_bytes(found)) == pytest.approx(logged, abs=0.07)
+
+
+def test_a_warm_compile_cache_stays_inside_the_band() -> None:
+    """A later start needs no copy: the high bound allows for it, the low one doesn't."""
+    settings = {"max_num_seqs": 256, "max_num_batched_tokens": 2048}
+    cold = launch(QWEN_7B, A100, "0.19.1", **settings)
+    spared = compile_excess_bytes(cold)
+    assert gib(activation_peak_bytes(cold) - spared) == pytest.approx(gib(sampler_bytes(cold)), abs=0.01)
+    low, high = kv_band_bytes(cold)
+    assert high >= spared > -low
+    many_rows = launch(QWEN_7B, A100, "0.19.1", max_num_seqs=1024, max_num_batched_tokens=8192)
+    assert compile_excess_bytes(many_rows) == 0
+    assert compile_excess_bytes(launch(QWEN_7B, A100, "0.19.1", enforce_eager=True, **settings)) == 0
 
 
 def test_fewer_tokens_and_rows_never_raise_the_peak() -> None:

@@ -7,6 +7,7 @@ mechanisms that no log covers have a guess, marked so. They add up: each is a ca
 from __future__ import annotations
 
 from wizard.dataclass import dataclass
+from wizard.planning.activations import compile_excess_bytes
 from wizard.planning.launch import Launch
 from wizard.planning.vision import encoder_peak_bytes, is_multimodal, takes_items
 from wizard.planning.weights import draft_is_uncounted, rank_weights
@@ -69,11 +70,14 @@ ROCM_LOW_SHARE, ROCM_HIGH_SHARE = 0.07, 0.025
 
 
 def kv_band_bytes(launch: Launch) -> tuple[int, int]:
-    """Low (negative) and high offsets, in bytes, on the available KV cache memory."""
+    """Low (negative) and high offsets, in bytes, on the available KV cache memory.
+
+    The figure is a first start's; the high bound also holds for a later one, whose compile cache is warm.
+    """
     widths = [_accounting(launch), *_features(launch)]
     shared = _shares(launch)
     low = sum(width.low for width in widths) * GIB + shared
-    high = sum(width.high for width in widths) * GIB + shared
+    high = sum(width.high for width in widths) * GIB + shared + compile_excess_bytes(launch)
     return -int(low), int(high)
 
 

@@ -11,6 +11,8 @@ from wizard.models.metadata import ModelMetadata, metadata_from_config
 from wizard.planning.activations import (
     activation_peak_bytes,
     compile_excess_bytes,
+    gathered_bytes,
+    moe_workspace_bytes,
     persistent_bytes,
     sampler_bytes,
 )
@@ -101,6 +103,15 @@ QWEN25_VL = QWEN_7B | {
         "out_hidden_size": 3584,
     },
 }
+GEMMA_4_VISION = {
+    "vision_config": {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "patch_size": 16,
+        "pooling_kernel_size": 3,
+        "default_output_length": 280,
+    }
+}
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
 
 
@@ -174,6 +185,49 @@ def test_a_warm_compile_cache_stays_inside_the_band() -> None:
     many_rows = launch(QWEN_7B, A100, "0.19.1", max_num_seqs=1024, max_num_batched_tokens=8192)
     assert compile_excess_bytes(many_rows) == 0
     assert compile_excess_bytes(launch(QWEN_7B, A100, "0.19.1", enforce_eager=True, **settings)) == 0
+
+
+def test_experts_take_tokens_in_chunks_until_0_18() -> None:
+    def workspace(version: str) -> int:
+        settings = {"data_parallel_size": 8, "enable_expert_parallel": True, "max_num_batched_tokens": 8192}
+        return moe_workspace_bytes(launch(QWEN3_30B_A3B, H100, version, **settings))
+
+    whole = workspace("0.19.0")
+    assert [
+        whole // workspace(version) for version in ("0.10.1", "0.11.0", "0.12.0", "0.17.1", "0.18.0")
+    ] == [
+        2,
+        2,
+        4,
+        4,
+        1,
+    ]
+
+
+def test_data_parallel_ranks_gather_their_tokens_for_the_experts() -> None:
+    alone, eight = (
+        launch(QWEN3_30B_A3B, H100, "0.19.0", data_parallel_size=n, enable_expert_parallel=True)
+        for n in (1, 8)
+    )
+    assert gathered_bytes(alone) == 0
+    assert gathered_bytes(eight) == 2 * 8 * eight.max_num_batched_tokens * 2048 * 2
+    assert gathered_bytes(launch(LLAMA_8B, H100, "0.19.0", data_parallel_size=8)) == 0
+
+
+def test_the_encoder_runs_before_the_experts_buffers_exist() -> None:
+    """Gemma-4-26B-A4B-NVFP4 on an RTX 5090, 0.20.2: 4.26 GiB by the budget, less than both would take."""
+    found = launch(
+        QWEN3_30B_A3B | GEMMA_4_VISION, A100, "0.20.2", max_num_batched_tokens=16384, max_num_seqs=2
+    )
+    encoder, experts = encoder_peak_bytes(found), moe_workspace_bytes(found)
+    assert encoder > experts > 0
+    assert activation_peak_bytes(found) == encoder + held_encoder_bytes(found)
+
+
+def test_the_patches_that_are_pooled_into_a_token_count() -> None:
+    encoder = vision_encoder(model(QWEN_7B | GEMMA_4_VISION))
+    assert encoder is not None
+    assert encoder.merge == 3
 
 
 def test_fewer_tokens_and_rows_never_raise_the_peak() -> None:

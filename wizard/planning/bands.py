@@ -50,6 +50,8 @@ MULTIMODAL = Width.both(0.1)
 """An encoder's inputs and outputs (4 logs within 0.1; L4 0.3)."""
 ENCODER_SHARE = 0.3
 """Of the encoder's own peak, where it is the widest phase: a reading, no log."""
+SHARED_EXPERTS = Width(1.0, 0.5)
+"""Experts spread over data-parallel ranks: one machine's two logs (eight H20, 0.10.1: 1.07 GiB less than predicted)."""
 SPECULATIVE = Width(0.5, 0.3)
 """A draft model and its rows of the sampler: a guess."""
 LORA = Width(0.3, 0.1)
@@ -103,6 +105,8 @@ def _features(launch: Launch) -> list[Width]:
         found.append(TENSOR_PARALLEL_LATER if launch.rules.number[:2] >= (0, 20) else TENSOR_PARALLEL)
     if launch.pp > 1:
         found.append(PIPELINE)
+    if launch.dp > 1 and launch.metadata.is_moe:
+        found.append(SHARED_EXPERTS)
     if is_multimodal(launch.metadata) and takes_items(launch):
         found.append(MULTIMODAL)
     if launch.speculative_method is not None:

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from wizard.models.metadata import ModelMetadata, metadata_from_config
-from wizard.planning.activations import activation_peak_bytes, persistent_bytes, sampler_bytes
+from wizard.planning.activations import (
+    activation_peak_bytes,
+    compile_excess_bytes,
+    gathered_bytes,
+    moe_workspace_bytes,
+    persistent_bytes,
+    sampler_bytes,
+)
 from wizard.planning.bands import kv_band_bytes
 from wizard.planning.cuda_graphs import capture_sizes, captures, cuda_graphs_bytes
 from wizard.planning.launch import Launch, resolve
@@ -96,6 +103,15 @@ QWEN25_VL = QWEN_7B | {
         "out_hidden_size": 3584,
     },
 }
+GEMMA_4_VISION = {
+    "vision_config": {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "patch_size": 16,
+        "pooling_kernel_size": 3,
+        "default_output_length": 280,
+    }
+}
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
 
 
@@ -141,6 +157,77 @@ def test_peak_of_a_quantised_model_on_the_second_runner_holds_the_embedding_benc
     """Qwen2.5-7B-AWQ on an L4, 0.28: the log prints 1.04 GiB."""
     found = launch(QWEN_7B | {"quantization_config": AWQ}, L4, "0.28.0", max_model_len=32768)
     assert gib(activation_peak_bytes(found)) == pytest.approx(1.04, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("config", "version", "settings", "logged"),
+    [
+        (QWEN_7B, "0.22.0", {"max_num_seqs": 128}, 1.11),
+        (QWEN_7B, "0.17.1", {}, 0.56),
+    ],
+)
+def test_a_first_start_holds_a_copy_of_the_embedding_table_since_0_18(
+    config: dict[str, Any], version: str, settings: dict[str, Any], logged: float
+) -> None:
+    """What the logs of small cards leave of the budget for the peak: they profile 2,048 tokens, few rows."""
+    found = launch(config, RTX_3090, version, max_model_len=4096, **settings)
+    assert gib(activation_peak_bytes(found)) == pytest.approx(logged, abs=0.07)
+
+
+def test_a_warm_compile_cache_stays_inside_the_band() -> None:
+    """A later start needs no copy: the high bound allows for it, the low one doesn't."""
+    settings = {"max_num_seqs": 256, "max_num_batched_tokens": 2048}
+    cold = launch(QWEN_7B, A100, "0.19.1", **settings)
+    spared = compile_excess_bytes(cold)
+    assert gib(activation_peak_bytes(cold) - spared) == pytest.approx(gib(sampler_bytes(cold)), abs=0.01)
+    low, high = kv_band_bytes(cold)
+    assert high >= spared > -low
+    many_rows = launch(QWEN_7B, A100, "0.19.1", max_num_seqs=1024, max_num_batched_tokens=8192)
+    assert compile_excess_bytes(many_rows) == 0
+    assert compile_excess_bytes(launch(QWEN_7B, A100, "0.19.1", enforce_eager=True, **settings)) == 0
+
+
+def test_experts_take_tokens_in_chunks_until_0_18() -> None:
+    def workspace(version: str) -> int:
+        settings = {"data_parallel_size": 8, "enable_expert_parallel": True, "max_num_batched_tokens": 8192}
+        return moe_workspace_bytes(launch(QWEN3_30B_A3B, H100, version, **settings))
+
+    whole = workspace("0.19.0")
+    assert [
+        whole // workspace(version) for version in ("0.10.1", "0.11.0", "0.12.0", "0.17.1", "0.18.0")
+    ] == [
+        2,
+        2,
+        4,
+        4,
+        1,
+    ]
+
+
+def test_data_parallel_ranks_gather_their_tokens_for_the_experts() -> None:
+    alone, eight = (
+        launch(QWEN3_30B_A3B, H100, "0.19.0", data_parallel_size=n, enable_expert_parallel=True)
+        for n in (1, 8)
+    )
+    assert gathered_bytes(alone) == 0
+    assert gathered_bytes(eight) == 2 * 8 * eight.max_num_batched_tokens * 2048 * 2
+    assert gathered_bytes(launch(LLAMA_8B, H100, "0.19.0", data_parallel_size=8)) == 0
+
+
+def test_the_encoder_runs_before_the_experts_buffers_exist() -> None:
+    """Gemma-4-26B-A4B-NVFP4 on an RTX 5090, 0.20.2: 4.26 GiB by the budget, less than both would take."""
+    found = launch(
+        QWEN3_30B_A3B | GEMMA_4_VISION, A100, "0.20.2", max_num_batched_tokens=16384, max_num_seqs=2
+    )
+    encoder, experts = encoder_peak_bytes(found), moe_workspace_bytes(found)
+    assert encoder > experts > 0
+    assert activation_peak_bytes(found) == encoder + held_encoder_bytes(found)
+
+
+def test_the_patches_that_are_pooled_into_a_token_count() -> None:
+    encoder = vision_encoder(model(QWEN_7B | GEMMA_4_VISION))
+    assert encoder is not None
+    assert encoder.merge == 3
 
 
 def test_fewer_tokens_and_rows_never_raise_the_peak() -> None:

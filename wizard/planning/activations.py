@@ -1,9 +1,9 @@
 """What the profile run needs at its peak, beyond the weights: the transient part of the budget.
 
-vLLM runs the model once on max_num_batched_tokens dummy tokens (attention skipped) and the sampler on
-max_num_seqs dummy rows, and takes the larger peak; what lives through both is added.
+vLLM runs the encoder on its largest items, the model once on max_num_batched_tokens dummy tokens (attention
+skipped) and the sampler on max_num_seqs dummy rows, and takes the largest peak; what lives through is added.
 
-    activation = max(forward, sampler, encoder) + MoE workspaces + held encoder data + pipeline tensors
+    activation = max(encoder, max(forward, sampler, compile) + MoE workspaces) + held encoder data + pipeline tensors
 
 Source: `_dummy_run`, `_dummy_sampler_run`, `profile_run` of vLLM 0.10-0.33 (`v1/worker/gpu_model_runner.py`,
 `v1/worker/gpu/model_runner.py`). The constants were calibrated on 59 start-up logs of vLLM 0.19 on one
@@ -50,15 +50,25 @@ MULTIPROCESSORS = {(7, 5): 40, (8, 0): 108, (8, 6): 82, (8, 9): 128, (9, 0): 132
 
 def activation_peak_bytes(launch: Launch) -> int:
     """Transient bytes of the profile run on the worst rank: what stays out of the KV cache for it."""
+    return _peak_bytes(launch, compiling=compile_bytes(launch))
+
+
+def compile_excess_bytes(launch: Launch) -> int:
+    """What a start with a warm compile cache doesn't need: by how much compiling peaks above the run itself."""
+    return activation_peak_bytes(launch) - _peak_bytes(launch, compiling=0)
+
+
+def _peak_bytes(launch: Launch, compiling: int) -> int:
+    """The encoder runs first, before the experts' buffers exist; then the language model and the sampler."""
     experts = moe_workspace_bytes(launch)
     kept = experts if keeps_moe_workspaces(launch) else 0
-    forward = forward_bytes(launch) + experts - kept
+    forward = forward_bytes(launch) + gathered_bytes(launch) + experts - kept
     if is_sparse_attention(launch):
         kept = max(kept, sparse_workspace_bytes(launch))
         forward += INDEXER_LOGITS_BYTES
     sampler = 0 if launch.pooling else sampler_bytes(launch)
-    peak = max(forward, sampler, encoder_peak_bytes(launch), compile_bytes(launch))
-    return peak + kept + held_encoder_bytes(launch) + pipeline_bytes(launch)
+    language = kept + max(forward, sampler, compiling)
+    return max(encoder_peak_bytes(launch), language) + held_encoder_bytes(launch) + pipeline_bytes(launch)
 
 
 def base_bytes(launch: Launch) -> int:
@@ -118,17 +128,30 @@ def moe_workspace_bytes(launch: Launch) -> int:
     """Both GEMM workspaces of the fused-MoE kernel.
 
     T x k x b x (max(Im / TP, h) + max(2 Im / TP, h)) with T the tokens of all data-parallel ranks, which
-    share the experts. Source: `fused_moe/modular_kernel.py`; additive and exact within 0.01 GiB on the logs
-    of DeepSeek-V2-Lite and Llama-4 (0.19). MXFP4's Triton kernel needs none.
+    share the experts, or of a chunk (`moe_chunk_tokens`). Source: `fused_moe/modular_kernel.py`; additive and
+    exact within 0.01 GiB on the logs of DeepSeek-V2-Lite and Llama-4 (0.19). MXFP4's Triton kernel needs none.
     """
     metadata = launch.metadata
     if not metadata.is_moe or launch.quantization == "mxfp4":
         return 0
     tokens = launch.max_num_batched_tokens * launch.dp
+    tokens = min(tokens, launch.rules.moe_chunk_tokens or tokens)
     width = metadata.moe_intermediate_size // (1 if launch.ep else launch.tp * launch.dp)
     hidden = metadata.hidden_size
     per_token = max(width, hidden) + max(2 * width, hidden)
     return tokens * metadata.num_experts_per_token * launch.dtype_bytes * per_token
+
+
+def gathered_bytes(launch: Launch) -> int:
+    """Hidden states of all data-parallel ranks, gathered for the experts, and the experts' output for them.
+
+    Source: `distributed/device_communicators/all2all.py` `naive_multicast`, `combine` (0.10.1); with the chunks, it
+    brings Qwen3-Coder-480B on eight H20 (0.10.1) from 2.5 % of the card to 0.8 %.
+    """
+    metadata = launch.metadata
+    if launch.dp == 1 or not metadata.is_moe:
+        return 0
+    return 2 * launch.max_num_batched_tokens * launch.dp * metadata.hidden_size * launch.dtype_bytes
 
 
 def compile_bytes(launch: Launch) -> int:
@@ -136,10 +159,11 @@ def compile_bytes(launch: Launch) -> int:
 
     vLLM has Inductor benchmark combined kernels on random inputs of true size
     (`config/compilation.py` `benchmark_combo_kernel`), and the kernel that reads the embedding table is one of
-    them. One copy explains the logged peaks of 0.26 and of 0.28-0.31 within 0.3 GiB (H100, L4, L40S, A100), two
-    those of unquantised models on 0.27 (RTX PRO 6000 TP 1 and PP 2, RTX 4090). None with
+    them. One copy explains the logged peaks of 0.19-0.26 and of 0.28-0.31 within 0.3 GiB (H100, L4, L40S, A100,
+    A10G), two those of unquantised models on 0.27 (RTX PRO 6000 TP 1 and PP 2, RTX 4090). None with
     tensor parallelism, whose look-up is masked outside, nor where embeddings are made outside the graph
-    (multimodal models). A warm compile cache skips it.
+    (multimodal models). A warm compile cache skips it (Qwen3-8B on an A100 with 0.19.1, Llama-3.2-1B with 0.23.0,
+    Qwen2.5-1.5B on a T4 with 0.30.0): `compile_excess_bytes`, which the band allows for.
     """
     copies = launch.rules.embedding_benchmarks
     if copies == 0 or launch.tp > 1 or launch.enforce_eager or is_multimodal(launch.metadata):

@@ -7,6 +7,7 @@ mechanisms that no log covers have a guess, marked so. They add up: each is a ca
 from __future__ import annotations
 
 from wizard.dataclass import dataclass
+from wizard.planning.activations import compile_excess_bytes
 from wizard.planning.launch import Launch
 from wizard.planning.vision import encoder_peak_bytes, is_multimodal, takes_items
 from wizard.planning.weights import draft_is_uncounted, rank_weights
@@ -49,6 +50,8 @@ MULTIMODAL = Width.both(0.1)
 """An encoder's inputs and outputs (4 logs within 0.1; L4 0.3)."""
 ENCODER_SHARE = 0.3
 """Of the encoder's own peak, where it is the widest phase: a reading, no log."""
+SHARED_EXPERTS = Width(1.0, 0.5)
+"""Experts spread over data-parallel ranks: one machine's two logs (eight H20, 0.10.1: 1.07 GiB less than predicted)."""
 SPECULATIVE = Width(0.5, 0.3)
 """A draft model and its rows of the sampler: a guess."""
 LORA = Width(0.3, 0.1)
@@ -69,11 +72,14 @@ ROCM_LOW_SHARE, ROCM_HIGH_SHARE = 0.07, 0.025
 
 
 def kv_band_bytes(launch: Launch) -> tuple[int, int]:
-    """Low (negative) and high offsets, in bytes, on the available KV cache memory."""
+    """Low (negative) and high offsets, in bytes, on the available KV cache memory.
+
+    The figure is a first start's; the high bound also holds for a later one, whose compile cache is warm.
+    """
     widths = [_accounting(launch), *_features(launch)]
     shared = _shares(launch)
     low = sum(width.low for width in widths) * GIB + shared
-    high = sum(width.high for width in widths) * GIB + shared
+    high = sum(width.high for width in widths) * GIB + shared + compile_excess_bytes(launch)
     return -int(low), int(high)
 
 
@@ -99,6 +105,8 @@ def _features(launch: Launch) -> list[Width]:
         found.append(TENSOR_PARALLEL_LATER if launch.rules.number[:2] >= (0, 20) else TENSOR_PARALLEL)
     if launch.pp > 1:
         found.append(PIPELINE)
+    if launch.dp > 1 and launch.metadata.is_moe:
+        found.append(SHARED_EXPERTS)
     if is_multimodal(launch.metadata) and takes_items(launch):
         found.append(MULTIMODAL)
     if launch.speculative_method is not None:

@@ -105,8 +105,11 @@ def vision_encoder(metadata: ModelMetadata) -> Encoder | None:
 
 
 def _merge(config: Mapping[str, Any], vision: Mapping[str, Any], patches: int) -> int:
-    """Patches along one edge of a token: said outright, or by the tokens of an image (Gemma 3, Step 3)."""
-    said = _number(vision, "spatial_merge_size", "hidden_stride") or _number(config, "spatial_merge_size")
+    """Patches along one edge of a token: said outright (pooled: Gemma 4), or by the tokens of an image (Gemma 3,
+    Step 3)."""
+    said = _number(vision, "spatial_merge_size", "hidden_stride", "pooling_kernel_size") or _number(
+        config, "spatial_merge_size"
+    )
     tokens = _number(config, "mm_tokens_per_image", "image_token_len")
     if not said and tokens and patches:
         said = round(patches / math.sqrt(tokens))

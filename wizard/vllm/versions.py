@@ -72,9 +72,13 @@ class VersionRules:
     """Fused-MoE buffers are kept by a workspace manager since 0.13, and so add to the sampler's peak."""
     modular_quantized_experts: bool
     """4-bit experts use it too since 0.20."""
+    moe_chunk_tokens: int
+    """Most tokens that the fused-MoE kernel takes at once (VLLM_FUSED_MOE_CHUNK_SIZE): 32 Ki through 0.11, 16 Ki
+    through 0.17; 0: all of them, since 0.18 dropped the chunks."""
     embedding_benchmarks: int
-    """Copies of the embedding table that compiling makes: none seen through 0.25, one in 0.26 (Qwen3-8B on an
-    H100: 1.29 GiB compiled, 0.84 eager), two in 0.27.1, one since 0.28."""
+    """Copies of the embedding table that compiling makes: none seen through 0.17, one since 0.18 (gpt-oss-20b on an
+    A100 with 0.19.0, Qwen2.5-14B-AWQ on an A10G with 0.19.1, Qwen2.5-7B with 0.22.0; 0.26 on an H100: Qwen3-8B takes
+    1.29 GiB compiled, 0.84 eager), two in 0.27.1, one again since 0.28."""
     allreduce_fusion: Literal["none", "multicast", "exact"]
     """Workspace of FlashInfer's fused all-reduce, at TP > 1: none through 0.16; `multicast`: its three buffers
     rounded up to multicast granules of 512 MiB (FlashInfer 0.6.6-0.6.14); `exact` since 0.27 (0.6.16)."""
@@ -138,7 +142,8 @@ def rules(version: str = NEWEST_KNOWN) -> VersionRules:
         triton_sampler=at(0, 17) and not at(0, 21),
         moe_workspace_manager=at(0, 13),
         modular_quantized_experts=at(0, 20),
-        embedding_benchmarks=2 if at(0, 27, 1) and not at(0, 28) else 1 if at(0, 26) else 0,
+        moe_chunk_tokens=0 if at(0, 18) else 16384 if at(0, 12) else 32768,
+        embedding_benchmarks=2 if at(0, 27, 1) and not at(0, 28) else 1 if at(0, 18) else 0,
         allreduce_fusion="exact" if at(0, 27) else "multicast" if at(0, 17) else "none",
         fusion_needs_pp1=not at(0, 21) or number[:2] == (0, 23),
         large_modules=at(0, 18),

@@ -166,6 +166,17 @@ def test_marlin_drops_the_zero_points_of_gptq_and_machete_keeps_them() -> None:
     assert (ada.repacked_bytes, hopper.repacked_bytes) == (-elements // 128 // 2, 0)
 
 
+def test_machete_widens_the_zero_points_of_awq() -> None:
+    metadata = model(quantization_config=AWQ)
+    elements = 32 * (4096 * 6144 + 4096 * 4096 + 3 * 4096 * 14336)
+
+    def repacked(gpu: str, version: str) -> int:
+        return rank_weights(launched(metadata, gpu=gpu, version=version)).stages[0].repacked_bytes
+
+    assert repacked("h100", "0.26.0") == elements // 128 * 2 - elements // 128 // 2
+    assert repacked("h100", "0.18.1") == repacked("a100", "0.26.0") == 0
+
+
 def test_block_scales_grow_where_the_gpu_has_no_fp8() -> None:
     metadata = model(quantization_config=FP8_BLOCKS)
     ampere, hopper = (rank_weights(launched(metadata, gpu=gpu)).stages[0] for gpu in ("a100", "h100"))

@@ -162,7 +162,7 @@ def _mxfp8(scheme: Scheme, shard: Shard) -> Bytes:
     return _sized(float8_e4m3fn=elements, uint8=elements // 32)
 
 
-def _groups(scheme: Scheme, shard: Shard) -> int:
+def groups_of(scheme: Scheme, shard: Shard) -> int:
     """Scale rows of a packed matrix; a row split keeps all per-channel scales."""
     if scheme.group > 0:
         return shard.inputs // scheme.group
@@ -171,7 +171,7 @@ def _groups(scheme: Scheme, shard: Shard) -> int:
 
 def _packed_gptq(scheme: Scheme, shard: Shard) -> Bytes:
     factor = 32 // scheme.bits
-    rows, groups = sum(shard.outputs), _groups(scheme, shard)
+    rows, groups = sum(shard.outputs), groups_of(scheme, shard)
     total = _sized(int32=shard.inputs // factor * rows + groups * (rows // factor))
     _add(total, shard.dtype, groups * rows)
     return total
@@ -179,14 +179,14 @@ def _packed_gptq(scheme: Scheme, shard: Shard) -> Bytes:
 
 def _packed_awq(scheme: Scheme, shard: Shard) -> Bytes:
     factor = 32 // scheme.bits
-    rows, groups = sum(shard.outputs), _groups(scheme, shard)
+    rows, groups = sum(shard.outputs), groups_of(scheme, shard)
     total = _sized(int32=(shard.inputs + groups) * (rows // factor))
     _add(total, shard.dtype, groups * rows)
     return total
 
 
 def _packed_ct(scheme: Scheme, shard: Shard) -> Bytes:
-    rows, groups = sum(shard.outputs), _groups(scheme, shard)
+    rows, groups = sum(shard.outputs), groups_of(scheme, shard)
     words = rows * ceil(shard.inputs * scheme.bits / 32)
     if scheme.zero_points:
         words += ceil(rows * scheme.bits / 32) * groups
@@ -197,7 +197,7 @@ def _packed_ct(scheme: Scheme, shard: Shard) -> Bytes:
 
 def _int_static(scheme: Scheme, shard: Shard) -> Bytes:
     """compressed-tensors WNa8o8: packed weights, static input and output scales."""
-    rows, groups = sum(shard.outputs), _groups(scheme, shard)
+    rows, groups = sum(shard.outputs), groups_of(scheme, shard)
     if scheme.bits == 8:
         total = _sized(int8=rows * shard.inputs, float32=2)
     else:
@@ -207,7 +207,7 @@ def _int_static(scheme: Scheme, shard: Shard) -> Bytes:
 
 
 def _int4_unpacked(scheme: Scheme, shard: Shard) -> Bytes:
-    rows, groups = sum(shard.outputs), _groups(scheme, shard)
+    rows, groups = sum(shard.outputs), groups_of(scheme, shard)
     total = _sized(int8=rows * shard.inputs)
     _add(total, shard.dtype, groups * rows)
     return total

@@ -31,6 +31,7 @@ from wizard.models.storage import (
     expert_block,
     expert_bytes,
     expert_tensors,
+    groups_of,
     linear_bytes,
     linear_tensors,
 )
@@ -45,6 +46,9 @@ FP8_MATRIX_CAPABILITY = (8, 9)
 
 MACHETE_MAJOR = 9
 """Hopper multiplies GPTQ by Machete, which leaves the unused zero points; Marlin drops them."""
+
+MACHETE_BLOCK = (64, 128)
+"""Inputs and outputs that Machete takes multiples of (quantization/utils/machete_utils.py)."""
 
 WHOLE_BLOCKS = frozenset({"compressed-tensors", "quark"})
 """Methods that don't cut the scale blocks of experts finer where a shard doesn't divide."""
@@ -73,6 +77,8 @@ class Layout:
     """16-bit experts run on TRT-LLM's kernel, where it can route."""
     keeps_swizzled_scales: bool
     """vLLM before 0.25: Triton's MXFP4 experts keep the scales of the checkpoint beside their own."""
+    awq_by_machete: bool = True
+    """AWQ matrices go to the kernel that is best for the card, which is Machete on Hopper."""
 
 
 TRTLLM_EXPERT_WIDTH = 128
@@ -203,10 +209,21 @@ class Sizer:
         if scheme.kind == "gptq" and self.layout.capability[0] != MACHETE_MAJOR:
             packed = rows * shard.inputs * scheme.bits // 8
             change -= stored["int32"] - packed
+        if self._zeros_widened(scheme, shard):
+            packed_zeros = groups_of(scheme, shard) * rows * scheme.bits // 8
+            change += groups_of(scheme, shard) * rows * DTYPE_BYTES[shard.dtype] - packed_zeros
         if scheme.kind == "fp8_block" and self.layout.capability < FP8_MATRIX_CAPABILITY:
             groups = -(-shard.inputs // scheme.block[1])
             change += groups * rows * DTYPE_BYTES[shard.dtype] - stored[scheme.scale_dtype]
         return change
+
+    def _zeros_widened(self, scheme: Scheme, shard: Shard) -> bool:
+        """Machete wants zero points times scales, in 16 bits (kernels/linear/mixed_precision/machete.py)."""
+        asymmetric = scheme.kind == "awq" and self.layout.awq_by_machete
+        asymmetric = asymmetric or (scheme.kind == "packed" and scheme.zero_points)
+        inputs, outputs = MACHETE_BLOCK
+        fits = shard.inputs % inputs == 0 and sum(shard.outputs) % outputs == 0 and scheme.group in (-1, 128)
+        return asymmetric and fits and self.layout.capability[0] == MACHETE_MAJOR
 
     def _check_shape(self, linear: Linear, shard: Shard, scheme: Scheme, tp: int) -> None:
         """What vLLM says of a cut that the stored form doesn't allow."""

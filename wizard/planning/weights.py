@@ -28,6 +28,8 @@ from wizard.planning.sharding import Layout, Size, Sizer
 from wizard.planning.vision import encoder_whole, is_multimodal, takes_items
 from wizard.schemas.outputs import GIB, MIB
 
+AWQ_BY_MACHETE_SINCE = (0, 19)
+"""First version whose AWQ asks `choose_mp_linear_kernel`; 0.18.1 took Marlin (quantization/awq_marlin.py)."""
 SWIZZLED_SCALES_FREED = (0, 25)
 """Since when Triton's MXFP4 experts drop the scales of the checkpoint (fused_moe/oracle/mxfp4.py)."""
 
@@ -162,6 +164,7 @@ def _layout(launch: Launch) -> Layout:
         and launch.capability[0] == DATACENTRE_BLACKWELL
         and not launch.config.enable_lora,
         keeps_swizzled_scales=launch.rules.number < SWIZZLED_SCALES_FREED,
+        awq_by_machete=launch.rules.number >= AWQ_BY_MACHETE_SINCE,
     )
 
 

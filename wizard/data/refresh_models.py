@@ -75,7 +75,7 @@ LARGEST_ENTRY = 32_000
 
 
 def stripped(value: Any) -> Any:
-    """The value without keys that no rule of the planner reads. A null stays: left out, a key has its class' default."""
+    """The value without keys that no rule reads. A null stays: left out, a key has its class's default."""
     if isinstance(value, dict):
         return {
             key: stripped(item)

@@ -28,3 +28,34 @@ async def test_the_caches_of_all_engines_hold_the_load() -> None:
         assert plan.feasibility.verdict == "fits"
         assert int(found[1].replace(",", "")) >= 160
         assert "of each engine" in text(app)
+
+
+REQUEST = PlanRequest(
+    model=ModelInput(model="Qwen/Qwen3-32B"),
+    hardware=HardwareInput(gpu="H100 SXM5 80GB", gpus=2),
+    workload=WorkloadInput(prompt_tokens=2048, gen_tokens=512, concurrency=32),
+)
+
+
+async def test_what_one_more_user_and_a_longer_context_cost() -> None:
+    async with opened(Planner(offline=True), request=REQUEST) as (app, pilot):
+        await pilot.press("3")
+        await settled(app, pilot)
+        # 64 layers x 4 of 8 KV heads x 128 x K and V x 2 bytes are 128 KiB a token on each of the two GPUs
+        assert "one more takes 0.31 of 40.0 GiB" in text(app)  # 2,560 tokens
+        rows = {row[:11].strip(" ▸"): row[:47].split() for row in text(app).splitlines()}
+        assert rows["8,192"][-2:] == ["40.0×", "1.0"]
+        assert rows["32,768"][-2:] == ["10.0×", "4.0"]
+        assert "2,048" in rows  # the shortest has its row at 80x24, too
+
+
+async def test_where_nothing_starts_nothing_has_a_price() -> None:
+    request = REQUEST.with_value("hardware.gpu", "GeForce RTX 4090").with_value(
+        "policy.allow_quantized", False
+    )
+    async with opened(Planner(offline=True), request=request) as (app, pilot):
+        await pilot.press("3")
+        await settled(app, pilot)
+        assert "Won't start" in text(app)
+        assert "one more" not in text(app)
+        assert "none, at any length" in text(app)

@@ -94,6 +94,10 @@ w says why each value is what it is
 In a text box letters are text: F1 helps, ^f fixes, ^_ undoes"""
 
 
+ALONE_BELOW = 100
+"""Columns below which help has the screen to itself."""
+
+
 class GuideDialog(Dialog):
     """Help on the open screen."""
 
@@ -116,6 +120,9 @@ class GuideDialog(Dialog):
     def compose(self) -> ComposeResult:
         with VerticalScroll(can_focus=False):
             yield self.words
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.width < ALONE_BELOW, "narrow")
 
     def action_scroll(self, rows: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=rows, animate=False)

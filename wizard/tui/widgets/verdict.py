@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from wizard.schemas.outputs import Fix, Plan
-from wizard.text import count, dollars, gib, printable, span
+from wizard.text import count, dollars, gib, printable, span, spelled
 from wizard.tui.lines import BLANK, Line, Span, fit, line, spread, wrap
 from wizard.tui.outlook import (
     SIGNS,
@@ -18,10 +18,13 @@ from wizard.tui.outlook import (
     memory_bar,
     memory_parts,
 )
+from wizard.tui.widgets.bars import charset_of
 from wizard.tui.widgets.painted import Painted
 from wizard.wording import SATURATED, layout_words, neighbours_word, refusal_words, shortage_words, speed_rows
 
 MOST_FIXES = 9
+MOST_CELLS = 46
+"""The widest that it draws, whatever its place: a name and its figure must stay a row to the eye."""
 TALL = 28
 """Rows from which every fix has a second one, for what it leads to."""
 
@@ -91,7 +94,7 @@ class VerdictPane(Painted, can_focus=False):
         cast(Any, self.app).leave_fixes()
 
     def draw(self, width: int) -> list[Line]:
-        inner = width - 2
+        inner = min(width, MOST_CELLS) - 2
         plan = self.plan
         lines = self._without_plan(inner) if plan is None else self._with_plan(plan, inner)
         return [(Span(" "), *row) for row in lines]
@@ -183,7 +186,8 @@ class VerdictPane(Painted, can_focus=False):
             spread(line("longest possible"), line((count(cache.estimated_max_model_len), "strong")), width),
         ]
         if band > 0:
-            rows.append(line((fit(f"±{gib(band)} GiB in 9 of 10 starts", width), "quiet")))
+            words = spelled(f"±{gib(band)} GiB in 9 of 10 starts", charset_of(self))
+            rows.append(line((fit(words, width), "quiet")))
         return rows
 
     def _speed(self, plan: Plan, width: int) -> list[Line]:

@@ -37,12 +37,12 @@ class ReachChart(Painted):
         if not rows or self.size.height < 3:
             return []
         most = max(each.at_once for each in rows)
-        cells = width - CONTEXT_CELLS - AT_ONCE_CELLS - EACH_CELLS - 2
+        cells = width - CONTEXT_CELLS - AT_ONCE_CELLS - EACH_CELLS - 1
         words = "at once, of each engine" if self.engines > 1 else "held at once"
-        each = "GiB each ".rjust(EACH_CELLS + 1)
-        title = line((fit(f" Context      requests {words}", width - len(each)) + each, "quiet"))
+        each = "GiB each".rjust(EACH_CELLS + 1)
+        title = line((fit(f" Context     requests {words}", width - len(each)) + each, "quiet"))
         if all(each.verdict == "wont_start" for each in rows):
-            return [BLANK, title, line(("              none, at any length", "quiet"))]
+            return [BLANK, title, line(("             none, at any length", "quiet"))]
         gap = (
             [BLANK] if self.size.height > len(self.reach) + 1 else []
         )  # where every row is a bar's there is none

@@ -1,4 +1,4 @@
-"""What is said while somebody waits for the hub: one line of a terminal, gone when it is through; or lines that stay."""
+"""What is said while somebody waits for the hub: a line that goes when it is through, or lines that stay."""
 
 from __future__ import annotations
 

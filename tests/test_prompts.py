@@ -16,12 +16,12 @@ from tests.drafting import DRAFT, Counting, drafting, tells_uncounted
 from tests.tui.fake_engine import FakeEngine, two_h100
 from wizard.answers import shown
 from wizard.asking import LineAsker, QuestionaryAsker, moves_cursor
-from wizard.engine import Engine, ModelRow, Progress
+from wizard.engine import Engine, ModelRow, Planner, Progress
 from wizard.models.metadata import ModelMetadata
 from wizard.prompts import INTERRUPTED, PlainWizard
 from wizard.questions import QUESTIONS, STEPS
 from wizard.run import run_plan
-from wizard.schemas.inputs import ModelInput, PlanRequest
+from wizard.schemas.inputs import HardwareInput, ModelInput, PlanRequest, PolicyInput, WorkloadInput
 from wizard.session import SessionStore
 from wizard.text import Charset
 from wizard.wording import first_request
@@ -325,3 +325,14 @@ def test_lines_have_the_hubs_facts_as_the_screens_have() -> None:
     _, script, wizard = played("", engine=engine)
     assert "status 503; try again. The catalogue's facts are taken." in " ".join(script.text.split())
     assert wizard.draft.plan() is not None
+
+
+def test_what_to_watch_out_for_is_said() -> None:
+    request = PlanRequest(
+        model=ModelInput(model="Qwen/Qwen3-32B"),
+        hardware=HardwareInput(gpu="H100 SXM5 80GB"),
+        workload=WorkloadInput(prompt_tokens=8000, concurrency=100),
+        policy=PolicyInput(allow_quantized=False),
+    )
+    _, script, _ = played("", engine=Planner(offline=True), request=request)
+    assert "Watch out: The cache holds 9.3 of 100 requests at once" in " ".join(script.text.split())

@@ -59,3 +59,30 @@ async def test_where_nothing_starts_nothing_has_a_price() -> None:
         assert "Won't start" in text(app)
         assert "one more" not in text(app)
         assert "none, at any length" in text(app)
+
+
+CROWDED = REQUEST.with_value("hardware.gpus", 1).with_value("policy.allow_quantized", False)
+CROWDED = CROWDED.with_value("workload.prompt_tokens", 8000).with_value("workload.concurrency", 100)
+
+
+async def test_a_tight_plan_says_what_makes_it_tight() -> None:
+    async with opened(Planner(offline=True), request=CROWDED, size=(120, 40)) as (app, pilot):
+        await pilot.press("3")
+        await settled(app, pilot)
+        assert app.view.plan is not None
+        assert app.view.plan.feasibility.verdict == "tight"
+        assert re.search(r"The cache holds 9\.\d of 100 requests", text(app))
+        assert "only 9 of 100 fit at once" in text(app)
+        await pilot.press("w")
+        await pilot.pause()
+        rows = [row.strip() for row in text(app).splitlines()]
+        at = next(number for number, row in enumerate(rows) if "Watch out" in row)
+        assert re.search(r"The cache holds 9\.\d of 100 requests at once; the rest wait", rows[at + 1])
+
+
+async def test_a_figure_beyond_its_limit_is_marked() -> None:
+    for limit_ms, marked in ((30, True), (60_000, False)):
+        request = REQUEST.with_value("policy.max_ttft_ms", limit_ms)
+        async with opened(Planner(offline=True), request=request) as (app, _):
+            (row,) = [row for row in text(app).splitlines() if "first token " in row]
+            assert ("first token  ! " in row) == marked, row

@@ -53,6 +53,9 @@ class CacheUse(Painted):
         cells = width - TITLE_CELLS - 1 - 13
         filled = min(max(round(share * cells), 1), cells)
         role = "cache" if share <= 1 else "bad"
+        words_held = f"{count(wanted)} of {count(held)} such requests at once"
+        if share > 1:
+            words_held = f"only {count(held)} of {count(wanted)} fit at once"
         words = f"{share:.0%} used" if share <= 9.99 else "too much"
         bar = spread(
             (
@@ -66,7 +69,7 @@ class CacheUse(Painted):
         indent = " " * (TITLE_CELLS + 1)
         return [
             bar,
-            line(indent, (f"{count(wanted)} of {count(held)} such requests at once", "quiet")),
+            line(indent, (words_held, "quiet")),
             line(indent, (f"one more takes {short_gib(report.bytes_per_request)} of {whole} GiB", "quiet")),
         ]
 

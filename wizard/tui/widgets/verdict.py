@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from wizard.schemas.inputs import PolicyInput
 from wizard.schemas.outputs import Fix, Plan
 from wizard.text import count, dollars, gib, printable, span, spelled
 from wizard.tui.lines import BLANK, Line, Span, fit, line, spread, wrap
@@ -20,7 +21,15 @@ from wizard.tui.outlook import (
 )
 from wizard.tui.widgets.bars import charset_of
 from wizard.tui.widgets.painted import Painted
-from wizard.wording import SATURATED, layout_words, neighbours_word, refusal_words, shortage_words, speed_rows
+from wizard.wording import (
+    SATURATED,
+    layout_words,
+    neighbours_word,
+    refusal_words,
+    shortage_words,
+    speed_rows,
+    warning_words,
+)
 
 MOST_FIXES = 9
 MOST_CELLS = 46
@@ -126,7 +135,8 @@ class VerdictPane(Painted, can_focus=False):
                 facts, speed = facts[:3], [] if self.has_focus else speed
                 left = room - len(facts) - len(speed)
             fixes = fixes[: max(left, 0)]
-            return [*top, *facts, *speed, *fixes]
+            reason = self._reason(plan, width, left - len(fixes))
+            return [*top, *reason, *facts, *speed, *fixes]
         return [*top, *facts, *speed]
 
     def _head(self, plan: Plan, width: int) -> list[Line]:
@@ -197,13 +207,28 @@ class VerdictPane(Painted, can_focus=False):
         rows = [line((fit(f"measured neighbours: {neighbours_word(speed.basis)}", width), "quiet"))]
         if self.size.height > 22:
             rows.insert(0, BLANK)
+        policy: PolicyInput = cast(Any, self.app).request.policy
+        missed = {
+            "first token": (speed.ttft_ms.high, policy.max_ttft_ms),
+            "each token": (speed.tpot_ms.high, policy.max_tpot_ms),
+        }
         for name, words, unit in speed_rows(plan):
-            figure = line(words, (f" {unit}".ljust(6), "quiet"))
+            expected, limit = missed.get(name, (0.0, None))
+            mark = "! " if limit is not None and expected > limit else ""
+            figure = line((mark + words, "tight" if mark else ""), (f" {unit}".ljust(6), "quiet"))
             rows.append(spread(line(name), line((SATURATED, "tight")) if speed.saturated else figure, width))
         cost = speed.usd_per_million_output_tokens
         if cost is not None and not speed.saturated:
             rows.append(spread(line("a million tokens"), line((dollars(cost.low, cost.high), "")), width))
         return rows
+
+    def _reason(self, plan: Plan, width: int, room: int) -> list[Line]:
+        """What makes it tight, as far as there is room; all of it is a key away."""
+        warnings = warning_words(plan)
+        if not warnings or room < 2:
+            return []
+        rows = wrap(warnings[0], width, min(room, 5))
+        return [line((row, "tight")) for row in rows]
 
     def _refusal(self, plan: Plan, width: int, room: int) -> list[Line]:
         error = plan.feasibility.error

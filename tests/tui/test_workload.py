@@ -86,3 +86,19 @@ async def test_a_figure_beyond_its_limit_is_marked() -> None:
         async with opened(Planner(offline=True), request=request) as (app, _):
             (row,) = [row for row in text(app).splitlines() if "first token " in row]
             assert ("first token  ! " in row) == marked, row
+
+
+async def test_an_encoder_has_no_cache_and_no_price() -> None:
+    request = REQUEST.with_value("model.model", "BAAI/bge-m3").with_value("hardware.gpus", 1)
+    async with opened(Planner(offline=True), request=request) as (app, pilot):
+        await pilot.press("3")
+        await settled(app, pilot)
+        shown = text(app)
+        assert "Fits" in shown
+        assert "none: an encoder keeps nothing" in shown
+        assert "requests at most" in shown
+        for unmeant in ("one more", "held at once", "0.0×", "% used"):
+            assert unmeant not in shown, unmeant
+        await pilot.press("5")
+        await settled(app, pilot)
+        assert "no cache: an encoder · at most" in text(app)  # the strip

@@ -113,7 +113,9 @@ def evaluate(
         max_num_seqs=launch.max_num_seqs,
         max_num_batched_tokens=launch.max_num_batched_tokens,
         concurrency_at_workload=held,
-        bytes_per_request=round(need.left(launch, parts.kv_available_bytes) / held) if held else 0,
+        bytes_per_request=(
+            round(need.left(launch, parts.kv_available_bytes) / held) if held and kv.tokens else 0
+        ),
         warnings=tuple(warnings),
         headroom_bytes=parts.kv_low_bytes - need.bytes(launch, kv),
     )

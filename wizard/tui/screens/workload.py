@@ -46,6 +46,8 @@ class CacheUse(Painted):
         if plan is None or self.view is None or plan.feasibility.verdict == "wont_start":
             words = "none: it won't start like this" if plan is not None else ""
             return [line(" " + "Cache".ljust(TITLE_CELLS), (words, "quiet"))]
+        if not plan.feasibility.kv_cache.tokens:
+            return [line(" " + "Cache".ljust(TITLE_CELLS), ("none: an encoder keeps nothing", "quiet"))]
         report, wanted = plan.feasibility, self.view.request.workload.concurrency
         held = report.concurrency_at_workload * plan.engines
         whole = gib(report.per_gpu.kv_cache_available_bytes)
@@ -56,6 +58,7 @@ class CacheUse(Painted):
         words_held = f"{count(wanted)} of {count(held)} such requests at once"
         if share > 1:
             words_held = f"only {count(held)} of {count(wanted)} fit at once"
+        price = f"one more takes {short_gib(report.bytes_per_request)} of {whole} GiB"
         words = f"{share:.0%} used" if share <= 9.99 else "too much"
         bar = spread(
             (
@@ -70,7 +73,7 @@ class CacheUse(Painted):
         return [
             bar,
             line(indent, (words_held, "quiet")),
-            line(indent, (f"one more takes {short_gib(report.bytes_per_request)} of {whole} GiB", "quiet")),
+            line(indent, (price, "quiet")),
         ]
 
 

@@ -36,12 +36,15 @@ class ReachChart(Painted):
         rows = self.reach[-max(self.size.height - 1, 1) :]
         if not rows or self.size.height < 3:
             return []
+        starts = [each for each in rows if each.verdict != "wont_start"]
+        if starts and not any(each.at_once for each in starts):
+            return []  # an encoder: there is no cache for a context to share
         most = max(each.at_once for each in rows)
         cells = width - CONTEXT_CELLS - AT_ONCE_CELLS - EACH_CELLS - 1
         words = "at once, of each engine" if self.engines > 1 else "held at once"
         each = "GiB each".rjust(EACH_CELLS + 1)
         title = line((fit(f" Context     requests {words}", width - len(each)) + each, "quiet"))
-        if all(each.verdict == "wont_start" for each in rows):
+        if not starts:
             return [BLANK, title, line(("             none, at any length", "quiet"))]
         gap = (
             [BLANK] if self.size.height > len(self.reach) + 1 else []

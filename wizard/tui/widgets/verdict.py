@@ -184,6 +184,15 @@ class VerdictPane(Painted, can_focus=False):
         report = plan.feasibility
         cache = report.kv_cache
         memory = report.per_gpu
+        if not cache.tokens:
+            return [
+                BLANK,
+                line("no cache: an encoder"),
+                spread(line("requests at most"), line((count(report.max_num_seqs), "strong")), width),
+                spread(
+                    line("tokens in a batch"), line((count(report.max_num_batched_tokens), "strong")), width
+                ),
+            ]
         band = (memory.kv_cache_available_high_bytes - memory.kv_cache_available_low_bytes) / 2
         rows = [
             BLANK,
@@ -310,6 +319,8 @@ class VerdictStrip(Painted):
         cache = report.kv_cache
         second = f"{count(cache.tokens)} tokens in the cache"
         second += f" · {cache.max_concurrency:.1f}× {count(report.max_model_len)}"
+        if not cache.tokens:
+            second = f"no cache: an encoder · at most {count(report.max_num_seqs)} requests"
         speed = plan.performance
         if speed is not None:
             rate = speed.output_tokens_per_s

@@ -143,6 +143,7 @@ async def test_exact_facts_are_told_on_every_screen_and_may_be_left() -> None:
         await pilot.pause()
         assert "hub: header of model.safete" in second_row(app)
         assert " on " in second_row(app)  # the subject keeps its place
+        assert "Esc stop" in lines(app)[-1]
         first = app.facts.metadata
         assert first is not None
         await pilot.press("escape")
@@ -150,4 +151,5 @@ async def test_exact_facts_are_told_on_every_screen_and_may_be_left() -> None:
         await settled(app, pilot)
         assert app.facts.metadata is first
         assert app.frame.step_name == "workload"
+        assert "Esc back" in lines(app)[-1]
         assert "Fits" in "".join(lines(app))

@@ -456,6 +456,7 @@ class WizardApp(App[int], inherit_bindings=False):
         """What is being read of the hub, while nobody waits for it."""
         if self.frame.is_running:
             self.frame.query_one(StepsBar).show(looks=words)
+            self.frame.show_keys()
 
     def _say(self, text: str, *, notice: bool) -> None:
         if self.frame.is_running:

@@ -156,6 +156,8 @@ class WizardScreen(Screen[None]):
         """The keys that matter now."""
         of_step = self.step.keys if self.step is not None else ()
         common = common_keys(of_step, self.step_name, self.wizard.view, self.focused)
+        if self.wizard.looks.words:
+            common = [("Esc", "stop") if key == ("Esc", "back") else key for key in common]
         self.query_one(KeyBar).show(own_keys(self.focused), common)
 
     def on_resize(self, event: events.Resize) -> None:

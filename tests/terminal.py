@@ -146,7 +146,9 @@ class Terminal:
             before = self._ticks()
 
     def _ticks(self) -> int:
-        """CPU time of the program so far, in the kernel's ticks."""
+        """CPU time of the program so far, in the kernel's ticks; -1 once it has ended."""
+        if self.status is not None:
+            return -1
         with open(f"/proc/{self.pid}/stat", encoding="utf-8") as stat:  # noqa: PTH123
             fields = stat.read().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])

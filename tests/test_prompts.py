@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,12 @@ from tests.drafting import DRAFT, Counting, drafting, tells_uncounted
 from tests.tui.fake_engine import FakeEngine, two_h100
 from wizard.answers import shown
 from wizard.asking import LineAsker, QuestionaryAsker, moves_cursor
-from wizard.engine import Engine, ModelRow
+from wizard.engine import Engine, ModelRow, Planner, Progress
+from wizard.models.metadata import ModelMetadata
 from wizard.prompts import INTERRUPTED, PlainWizard
 from wizard.questions import QUESTIONS, STEPS
 from wizard.run import run_plan
-from wizard.schemas.inputs import ModelInput, PlanRequest
+from wizard.schemas.inputs import HardwareInput, ModelInput, PlanRequest, PolicyInput, WorkloadInput
 from wizard.session import SessionStore
 from wizard.text import Charset
 from wizard.wording import first_request
@@ -72,8 +74,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_enter_alone_goes_through_all_steps_and_writes(tmp_path: Path) -> None:
-    status, script, _ = played("", "", "", "", "#Write the files")
+    status, script, _ = played("", "", "", "", "")
     assert status == 0
+    assert script.text.count("(default)") == 5  # Enter never means what isn't listed
     for number, (_, title) in enumerate(STEPS, 1):
         assert f"{number} of 5: {title}" in script.text
     written = tmp_path / "llama-3-1-8b-instruct"
@@ -286,3 +289,50 @@ class TestDrafts:
         assert not wizard.draft.trouble
         assert tells_uncounted(plan)
         assert engine.looks == ["org/nowhere"]
+
+
+class Interrupted(FakeEngine):
+    """A hub that sends nothing; the user presses Ctrl-C meanwhile."""
+
+    def knows_better(self, metadata: ModelMetadata) -> bool:
+        return True
+
+    def load_model(self, model: str, revision: str | None, progress: Progress | None = None) -> ModelMetadata:
+        if progress is not None:
+            raise KeyboardInterrupt
+        return super().load_model(model, revision)
+
+    def search_hub(self, text: str, progress: Progress | None = None) -> Sequence[ModelRow]:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_stops_asking_the_hub_and_not_the_wizard() -> None:
+    status, script, wizard = played("#Model", "qwen", "#Keep", "", "", "", "", "", engine=Interrupted())
+    assert status == 0
+    assert "Stopped asking the hub; the catalogue's facts are taken." in script.text
+    assert "Stopped asking the hub; these are the models known here." in script.text
+    assert wizard.draft.plan() is not None
+
+
+def test_lines_have_the_hubs_facts_as_the_screens_have() -> None:
+    engine = FakeEngine()
+    engine.slow_hub = threading.Event()
+    engine.slow_hub.set()
+    _, script, wizard = played("", engine=engine)
+    assert "Reading the facts of meta-llama/Llama-3.1-8B-Instruct …" in script.text
+    assert wizard.draft.plan() is not None
+    engine.hub_fails = True
+    _, script, wizard = played("", engine=engine)
+    assert "status 503; try again. The catalogue's facts are taken." in " ".join(script.text.split())
+    assert wizard.draft.plan() is not None
+
+
+def test_what_to_watch_out_for_is_said() -> None:
+    request = PlanRequest(
+        model=ModelInput(model="Qwen/Qwen3-32B"),
+        hardware=HardwareInput(gpu="H100 SXM5 80GB"),
+        workload=WorkloadInput(prompt_tokens=8000, concurrency=100),
+        policy=PolicyInput(allow_quantized=False),
+    )
+    _, script, _ = played("", engine=Planner(offline=True), request=request)
+    assert "Watch out: The cache holds 9.3 of 100 requests at once" in " ".join(script.text.split())

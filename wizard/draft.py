@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from wizard.engine import Engine, Progress
-from wizard.errors import WizardError
+from wizard.engine import Engine, GivenUpError
+from wizard.errors import ModelUnavailableError, WizardError
 from wizard.history import Change, History
+from wizard.progress import told
 from wizard.schemas.checked import why_not
 from wizard.schemas.inputs import PlanRequest
 from wizard.schemas.outputs import GPUInfo, Plan
@@ -113,12 +114,26 @@ class Draft:
         self._draft = wanted
         if wanted is not None:
             self._say(f"Reading the facts of {printable(wanted[0], 120)}, which drafts …")
-            with suppress(WizardError):
-                self.engine.load_draft(*wanted, Progress())
+            with suppress(WizardError, GivenUpError), told(self._say) as progress:
+                self.engine.load_draft(*wanted, progress)
 
     def _read(self, model: str, revision: str | None) -> ModelMetadata:
         known = self.engine.known_model(model, revision)
-        if known is not None:
+        name = printable(model, 120)
+        if known is not None and not self.engine.knows_better(known):
             return known
-        self._say(f"Reading the facts of {printable(model, 120)} …")
-        return self.engine.load_model(model, revision, Progress())
+        self._say(f"Reading the facts of {name} …")
+        try:
+            with told(self._say) as progress:
+                return self.engine.load_model(model, revision, progress)
+        except GivenUpError:
+            if known is None:
+                raise ModelUnavailableError(
+                    f"The facts of {name} were not read; choose a model again."
+                ) from None
+            self._say("Stopped asking the hub; the catalogue's facts are taken.")
+        except WizardError as error:
+            if known is None:
+                raise
+            self._say(f"{printable(error)} The catalogue's facts are taken.")
+        return known

@@ -46,6 +46,8 @@ class Reach:
     at_once: float
     """Requests of that length that the cache holds; vLLM logs it as maximum concurrency."""
     verdict: Verdict
+    each_bytes: int
+    """Cache of one GPU that one such request takes."""
 
 
 SHORTEST_REACH = 2048
@@ -341,7 +343,7 @@ class Planner:
         lengths = context_lengths(metadata.max_position_embeddings, chosen)
         reports = at_lengths(plan, request, self._metadata(request, metadata), lengths)
         return [
-            Reach(length, report.kv_cache.max_concurrency, report.verdict)
+            Reach(length, report.kv_cache.max_concurrency, report.verdict, report.kv_cache.needed_bytes)
             for length, report in zip(lengths, reports, strict=True)
         ]
 

@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from wizard.answers import AnswerError, parse, shown
 from wizard.asking import Asker, LeaveError, LineAsker, Option, QuestionaryAsker, moves_cursor
 from wizard.draft import Draft
-from wizard.engine import Engine, ModelRow, Planner
+from wizard.engine import Engine, GivenUpError, ModelRow, Planner
 from wizard.errors import WizardError
 from wizard.leaving import next_steps, suggested_directory
+from wizard.progress import told
 from wizard.questions import PRESETS, QUESTIONS, STEPS, Question, Step, question
 from wizard.schemas.inputs import PlanRequest
 from wizard.session import Resume, Session, SessionStore
@@ -85,7 +86,8 @@ class PlainWizard:
         self.asker.say(f"{number + 1} of {len(STEPS)}: {STEPS[number][1]}")
         for line in self.verdict():
             self.asker.say(line)
-        answer = self.asker.choose("What next?", self._menu(number), "next")
+        menu = self._menu(number)
+        answer = self.asker.choose("What next?", menu, menu[0][0])
         match answer.split(":", 1):
             case ["next"]:
                 self.step = STEPS[number + 1][0]
@@ -248,7 +250,11 @@ class PlainWizard:
         text = self.asker.ask("Words to search for, an id, or a directory", "", lambda text: None)
         rows = list(self.engine.search_models(text))
         try:
-            rows += [row for row in self.engine.search_hub(text) if row.id not in {each.id for each in rows}]
+            with told(self.asker.say) as progress:
+                found = self.engine.search_hub(text, progress)
+            rows += [row for row in found if row.id not in {each.id for each in rows}]
+        except GivenUpError:
+            self.asker.say("Stopped asking the hub; these are the models known here.")
         except WizardError as error:
             self.asker.say(printable(error))
         every = [row for row in rows if not row.id.endswith("/")]
@@ -258,10 +264,10 @@ class PlainWizard:
             return
         options = [(row.id, self._model_words(row)) for row in rows]
         options.append(("", f"Keep {printable(self.draft.request.model.model, 120)}"))
-        found = f"{len(every)} found"
+        title = f"{len(every)} found"
         if len(every) > MOST_LISTED:
-            found = f"The first {MOST_LISTED} of {len(every)} found; another word narrows it"
-        name = self.asker.choose(found, options, options[0][0])
+            title = f"The first {MOST_LISTED} of {len(every)} found; another word narrows it"
+        name = self.asker.choose(title, options, options[0][0])
         if name:
             self.draft.change((("model.model", name), ("model.revision", None)), f"model {name}")
 

@@ -136,7 +136,9 @@ def spelled(text: str, charset: Charset) -> str:
 
     `^v` would read as Ctrl+V beside `^p`.
     """
-    return text.replace("↑↓", "up/dn").replace(" · ", " - ") if charset == "ascii" else text
+    if charset != "ascii":
+        return text
+    return text.replace("↑↓", "up/dn").replace(" · ", " - ").replace("±", "+/-")
 
 
 def charset(environment: Mapping[str, str]) -> Charset:
@@ -172,6 +174,12 @@ def gib(size_bytes: float, digits: int = 1) -> str:
     """Bytes as GiB with a fixed number of digits: `33.0`. The unit is the reader's."""
     shown = f"{size_bytes / GIB:,.{digits}f}"
     return shown.removeprefix("-") if float(shown.replace(",", "")) == 0 else shown
+
+
+def short_gib(size_bytes: float) -> str:
+    """Bytes as GiB to two digits or three: `0.31`, `3.8`, `120`. The unit is the reader's."""
+    size_gib = size_bytes / GIB
+    return gib(size_bytes, 3 if size_gib < 0.1 else 2 if size_gib < 1 else 1 if size_gib < 100 else 0)
 
 
 def count(value: float) -> str:

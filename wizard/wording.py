@@ -137,6 +137,11 @@ def plan_reasons(plan: Plan) -> list[tuple[str, str]]:
     return found
 
 
+def warning_words(plan: Plan) -> list[str]:
+    """What to watch out for: what makes the plan tight first."""
+    return [printable(warning, 600) for warning in (*plan.feasibility.warnings, *plan.warnings)]
+
+
 def plan_lines(plan: Plan) -> list[str]:
     """The feasibility panel in lines to be read from top to bottom."""
     report, memory = plan.feasibility, plan.feasibility.per_gpu
@@ -179,4 +184,4 @@ def plan_lines(plan: Plan) -> list[str]:
     elif speed is not None:
         told = (f"{name} {words} {unit}" for name, words, unit in speed_rows(plan))
         lines.append("  " + ", ".join(told))
-    return lines
+    return [*lines, *(f"  Watch out: {warning}" for warning in warning_words(plan))]

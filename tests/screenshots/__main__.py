@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from tests.screenshots.picture import draw
 from tests.screenshots.recording import record
-from tests.tui.screen import UNICODE, settled
+from tests.tui.screen import UNICODE, redrawn, settled
 from wizard.engine import Planner
 from wizard.hardware.detect import Machine
 from wizard.schemas.inputs import HardwareInput, ModelInput, PlanRequest, WorkloadInput
@@ -77,6 +77,7 @@ async def take(shot: Shot) -> None:
         for key in shot.keys:
             await pilot.press(key)
             await settled(app, pilot)
+        await redrawn(app, pilot)
         svg = app.export_screenshot(title="vllm-wizard-tui")
         (FOLDER / f"{shot.name}.svg").write_text(svg, encoding="utf-8")
         strips = app.screen._compositor.render_strips()

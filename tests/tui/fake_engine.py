@@ -238,7 +238,13 @@ class FakeEngine:
             for context in context_lengths(metadata.max_position_embeddings, request.model.max_model_len)
         )
         return [
-            Reach(report.max_model_len, report.kv_cache.max_concurrency, report.verdict) for report in reports
+            Reach(
+                report.max_model_len,
+                report.kv_cache.max_concurrency,
+                report.verdict,
+                report.kv_cache.needed_bytes,
+            )
+            for report in reports
         ]
 
     def usual(self, plan: Plan, request: PlanRequest) -> Collection[str]:

@@ -13,6 +13,7 @@ from tests.tui.fake_engine import FakeEngine
 from wizard.engine import Engine
 from wizard.tui.app import WizardApp
 from wizard.tui.screens.model import ModelStep
+from wizard.tui.widgets.painted import Painted
 
 UNICODE = {"LANG": "C.UTF-8", "TERM": "xterm-256color"}
 
@@ -45,6 +46,13 @@ async def settled(app: WizardApp, pilot: Pilot[int]) -> None:
         with suppress(WorkerCancelled, WorkerFailed):
             await working[0].wait()
     await pilot.pause()
+    await pilot.pause()
+
+
+async def redrawn(app: WizardApp, pilot: Pilot[int]) -> None:
+    """Every cell anew: else a picture's pieces tell in which order they were painted, which depends on the machine."""
+    for painted in app.screen.query(Painted):
+        painted.recolor()
     await pilot.pause()
 
 

@@ -220,17 +220,13 @@ async def test_a_chosen_row_keeps_what_was_found_out() -> None:
         assert "gated" in row
 
 
-async def test_a_search_of_the_hub_is_said_and_so_is_an_empty_answer() -> None:
+async def test_an_empty_answer_of_the_hub_is_said() -> None:
     engine = FakeEngine()
-    engine.waits = threading.Event()
     async with opened(engine) as (app, pilot):
-        await pilot.press(*"nothing")
-        app.screen.query_one(ModelStep)._ask_hub("nothing")
-        await pilot.pause()
-        assert "Asking the hub" in text(app)
-        engine.waits.set()
-        await settled(app, pilot)
+        await searched(engine, app, pilot, "nothing")
         assert "The hub has nothing of that name." in text(app)
+        await pilot.press("escape")
+        assert "The hub has nothing" not in text(app)
 
 
 async def test_a_long_sentence_about_a_model_is_shown_whole() -> None:

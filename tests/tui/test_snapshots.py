@@ -11,7 +11,7 @@ import pytest
 from textual.pilot import Pilot
 
 from tests.tui.fake_engine import FakeEngine, two_h100
-from tests.tui.screen import UNICODE, settled
+from tests.tui.screen import UNICODE, redrawn, settled
 from wizard.schemas.inputs import HardwareInput, ModelInput, PlanRequest, WorkloadInput
 from wizard.tui import theme
 from wizard.tui.app import WizardApp
@@ -44,6 +44,7 @@ def compare(
         for key in keys:
             await pilot.press(key)
             await settled(app, pilot)
+        await redrawn(app, pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=press)
 

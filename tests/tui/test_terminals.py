@@ -99,6 +99,7 @@ async def test_an_ascii_locale_gets_ascii_alone(number: str) -> None:
         await settled(app, pilot)
         assert text(app).isascii()
         assert "+ Fits" in text(app)
+        assert number == "5" or "+/-" in text(app)  # ~ would be "about"
         await pilot.press("question_mark")
         assert text(app).isascii()
         await pilot.press("escape", "ctrl+p")
@@ -218,3 +219,33 @@ def _luminance(color: object) -> float:
     parts = [value / 255 for value in color.rgb]  # type: ignore[attr-defined]
     linear = [value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4 for value in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+async def test_a_vast_terminal_keeps_names_and_figures_together() -> None:
+    async with opened(FakeEngine(two_h100()), size=(200, 60), request=LARGE) as (app, pilot):
+        for number in "1234":
+            await pilot.press(number)
+            await settled(app, pilot)
+            verdict = next(
+                line for line in lines(app) if "memory of each GPU" in line or "each GPU · tp" in line
+            )
+            assert "79.2 GiB" in verdict[114:160], number
+            assert not verdict[161:].strip(), number
+        await pilot.press("5")  # but a file's lines may be as long as they are
+        await settled(app, pilot)
+        assert app.screen.query_one("#left").size.width > 150
+
+
+@pytest.mark.parametrize(("width", "shows"), [(80, False), (120, True)])
+async def test_help_has_a_narrow_screen_to_itself(width: int, shows: bool) -> None:
+    async with opened(size=(width, 24)) as (app, pilot):
+        await pilot.press("3", "f1")
+        await pilot.pause()
+        grounds = {
+            segment.style.bgcolor
+            for strip in app.screen._compositor.render_strips()
+            for segment in strip
+            if segment.style
+        }
+        assert (len(grounds) > 1) == shows
+        assert ("vLLM 0." in lines(app)[0]) == shows

@@ -113,6 +113,9 @@ def evaluate(
         max_num_seqs=launch.max_num_seqs,
         max_num_batched_tokens=launch.max_num_batched_tokens,
         concurrency_at_workload=held,
+        bytes_per_request=(
+            round(need.left(launch, parts.kv_available_bytes) / held) if held and kv.tokens else 0
+        ),
         warnings=tuple(warnings),
         headroom_bytes=parts.kv_low_bytes - need.bytes(launch, kv),
     )
@@ -148,8 +151,12 @@ class Need:
 
     def held(self, launch: Launch, available_bytes: int) -> float:
         """Requests of this size that fit into `available_bytes` of cache at once."""
-        left = available_bytes - self.shared_tokens * kv_layout(launch).bytes_per_token
-        return concurrency_for(launch, int(left), self.tokens) if left > 0 else 0.0
+        left = self.left(launch, available_bytes)
+        return concurrency_for(launch, left, self.tokens) if left > 0 else 0.0
+
+    def left(self, launch: Launch, available_bytes: int) -> int:
+        """Of `available_bytes`, what the shared tokens leave to the requests' own."""
+        return int(available_bytes - self.shared_tokens * kv_layout(launch).bytes_per_token)
 
     def bytes(self, launch: Launch, kv: KVCacheReport) -> int:
         """Cache that the need takes, at least what vLLM's one-request gate asks for."""

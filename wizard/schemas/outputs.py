@@ -246,6 +246,8 @@ class FeasibilityReport:
     max_num_batched_tokens: int
     concurrency_at_workload: float = 0.0
     """Requests of the stated workload (prompt + output tokens) that the cache holds at once."""
+    bytes_per_request: int = 0
+    """Cache of one GPU that one more of them takes; 0 where there is no cache, or it holds none."""
     warnings: tuple[str, ...] = ()
     headroom_bytes: int = 0
     """KV memory beyond what the workload needs, low estimate; negative: short by that much."""

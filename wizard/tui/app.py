@@ -40,6 +40,7 @@ from wizard.tui import theme
 from wizard.tui.facts import Facts
 from wizard.tui.flow import QUESTION, Flow
 from wizard.tui.keeper import Keeper
+from wizard.tui.looks import LookEnded, Looks
 from wizard.tui.messages import Detected, DraftRead, ModelRead, NextKey, Reading, Searched, Written
 from wizard.tui.outlook import NoPlan, Outlook, View
 from wizard.tui.screens.frame import WizardScreen
@@ -112,6 +113,7 @@ class WizardApp(App[int], inherit_bindings=False):
         self.charset = charset(surroundings)
         self.palette: dict[str, Style] = {}
         self.history = History()
+        self.looks = Looks(self)
         self.facts = Facts(self, engine)
         self.keeper = Keeper(self, store)
         self.writing = Writing(self)
@@ -222,6 +224,7 @@ class WizardApp(App[int], inherit_bindings=False):
 
     def on_unmount(self) -> None:
         self.facts.stop()
+        self.looks.stop_all()
 
     def _signalled(self, number: int) -> None:
         """SIGTERM or SIGHUP: keep the answers and give the terminal back."""
@@ -413,6 +416,9 @@ class WizardApp(App[int], inherit_bindings=False):
             if self.writing.waiting and self.frame.step is not None:
                 self.frame.step.press("write")
 
+    def on_look_ended(self, event: LookEnded) -> None:
+        self.looks.ended(event.progress)
+
     def on_written(self, event: Written) -> None:
         self.writing.written(event.directory, event.names)
 
@@ -445,6 +451,12 @@ class WizardApp(App[int], inherit_bindings=False):
     def notice(self, text: str) -> None:
         """Words on what has just happened; the next move of focus replaces them."""
         self._say(text, notice=True)
+
+    def show_looks(self, words: str) -> None:
+        """What is being read of the hub, while nobody waits for it."""
+        if self.frame.is_running:
+            self.frame.query_one(StepsBar).show(looks=words)
+            self.frame.show_keys()
 
     def _say(self, text: str, *, notice: bool) -> None:
         if self.frame.is_running:
@@ -486,6 +498,9 @@ class WizardApp(App[int], inherit_bindings=False):
             return
         if self.facts.give_up_draft():
             self._replan()
+            return
+        if self.looks.stop_shown():
+            self.notice("Stopped asking the hub; what this machine knows stays.")
             return
         if step is not None and step.press("back"):
             return

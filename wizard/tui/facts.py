@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from wizard.tui.app import WizardApp
 
 
+FINER = "finer"
+"""The look at the hub for exact facts of a model that the catalogue already knows."""
+
+
 class Facts:
     """Model and machine of the request in force, or why they are not known."""
 
@@ -38,8 +42,6 @@ class Facts:
         """Why the machine that was asked for is none."""
         self._doing = ""
         self._progress: Progress | None = None
-        self._finer: Progress | None = None
-        """A look at the hub for a model that the catalogue already knows."""
         self._draft: tuple[str, str | None] | None = None
         """The model that drafts which was looked for last, and is not there yet or can't be had."""
         self._draft_progress: Progress | None = None
@@ -91,38 +93,39 @@ class Facts:
         """Takes the model's facts where they are at hand, else starts reading them."""
         model, revision = request.model.model, request.model.revision
         self.give_up()
-        if self._finer is not None:
-            self._finer.cancelled.set()
-            self._finer = None
+        self.app.looks.stop(FINER)
         self.metadata, self.trouble, self._doing = None, "", ""
         try:
             self.metadata = self.engine.known_model(model, revision)
         except WizardError as error:
             self.trouble = str(error)
             return
-        progress = Progress()
         if self.metadata is None:
-            self._progress = progress
+            progress = self._progress = Progress()
             progress.report = lambda now: self._tell(model, now)
         elif self.engine.knows_better(self.metadata):
-            self._finer = progress  # the plan stands meanwhile; the hub's exact facts take its place
+            progress = self.app.looks.begin(FINER)  # the plan stands; the hub's exact facts take its place
         else:
             return
         self.app.work(
             "model",
-            lambda: self.engine.load_model(model, revision, progress),
+            lambda: self._load(model, revision, progress),
             lambda metadata: ModelRead(model, revision, metadata),
         )
 
+    def _load(self, model: str, revision: str | None, progress: Progress) -> ModelMetadata:
+        with self.app.looks.watched(progress):
+            return self.engine.load_model(model, revision, progress)
+
     def read(self, metadata: ModelMetadata) -> None:
         """The model's facts are there."""
-        self.metadata, self._progress, self._finer = metadata, None, None
+        self.metadata, self._progress = metadata, None
 
     def failed(self, sentence: str) -> None:
         """The model's facts can't be had."""
         if self.metadata is None:
             self.trouble = sentence
-        self._progress = self._finer = None
+        self._progress = None
 
     def read_draft(self, request: PlanRequest) -> None:
         """Starts reading the model that drafts, where it wasn't looked for when the request named it."""
@@ -186,7 +189,7 @@ class Facts:
 
     def stop(self) -> None:
         """Nothing that waits for the hub outlives the wizard."""
-        for progress in (self._progress, self._finer, self._draft_progress):
+        for progress in (self._progress, self._draft_progress):
             if progress is not None:
                 progress.cancelled.set()
 

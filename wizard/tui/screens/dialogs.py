@@ -24,7 +24,7 @@ from wizard.tui.widgets.bars import charset_of
 from wizard.tui.widgets.entry import SearchBox
 from wizard.tui.widgets.painted import Painted
 from wizard.tui.widgets.rows import Row, RowList
-from wizard.wording import plan_reasons
+from wizard.wording import plan_reasons, warning_words
 
 
 class Dialog(ModalScreen[str | None]):
@@ -48,7 +48,7 @@ class Dialog(ModalScreen[str | None]):
 
 
 class Words(Painted):
-    """A title and paragraphs, wrapped, as tall as they are."""
+    """A title and paragraphs, wrapped, as tall as they are; what is said of the line above is indented."""
 
     def __init__(self, title: str, text: str) -> None:
         super().__init__()
@@ -58,8 +58,9 @@ class Words(Painted):
         letters = charset_of(self)
         rows: list[Line] = [line((fit(spelled(self.title, letters), width), "strong")), BLANK]
         for paragraph in spelled(self.text, letters).split("\n"):
-            wrapped = wrap(printable(paragraph, 2000), width, 40) or [""]
-            rows += [line(row) for row in wrapped]
+            indent = len(paragraph) - len(paragraph.lstrip())
+            wrapped = wrap(printable(paragraph, 2000), width - indent, 40) or [""]
+            rows += [line((" " * indent + row, "quiet" if indent else "")) for row in wrapped]
         return [*rows, BLANK]
 
 
@@ -104,6 +105,10 @@ w says why each value is what it is
 In a text box letters are text: F1 helps, ^f fixes, ^_ undoes"""
 
 
+ALONE_BELOW = 100
+"""Columns below which help has the screen to itself."""
+
+
 class GuideDialog(Dialog):
     """Help on the open screen."""
 
@@ -127,6 +132,9 @@ class GuideDialog(Dialog):
         with VerticalScroll(can_focus=False):
             yield self.words
 
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.width < ALONE_BELOW, "narrow")
+
     def action_scroll(self, rows: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=rows, animate=False)
 
@@ -137,10 +145,11 @@ class WhyDialog(GuideDialog):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("w", "dismiss(None)", "Close", show=False)]
 
     def __init__(self, plan: Plan) -> None:
-        told = [f"{value}\n    {why}" for value, why in plan_reasons(plan)]
+        told = [f"{value}\n  {why}" for value, why in plan_reasons(plan)]
         basis = plan.performance.basis if plan.performance is not None else ""
-        known = [f"Forecast\n    {basis[:1].upper()}{basis[1:]}."] if basis else []
-        super().__init__("Why this plan", "\n".join([*told, *known]))
+        known = [f"Forecast\n  {basis[:1].upper()}{basis[1:]}."] if basis else []
+        warned = [f"Watch out\n  {warning}" for warning in warning_words(plan)]
+        super().__init__("Why this plan", "\n".join([*warned, *told, *known]))
 
     def worded(self, title: str, text: str) -> Words:
         return Words(f"{printable(title, 200)} (↑↓ scroll, Esc closes)", text)

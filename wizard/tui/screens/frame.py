@@ -27,7 +27,7 @@ from wizard.tui.frugal import FrugalCompositor
 from wizard.tui.keyhints import common_keys, own_keys
 from wizard.tui.screens.step import Step
 from wizard.tui.widgets.bars import Hint, KeyBar, StepsBar
-from wizard.tui.widgets.verdict import VerdictPane, VerdictStrip
+from wizard.tui.widgets.verdict import MOST_CELLS, VerdictPane, VerdictStrip
 
 if TYPE_CHECKING:
     from wizard.tui.app import WizardApp
@@ -39,6 +39,8 @@ PANE_FROM = 78
 """Columns from which form and panel stand side by side; below, the verdict is two rows on top."""
 WIDE = 104
 """Columns from which even the export screen, which needs room for the preview, keeps the panel."""
+VAST_FROM = 160
+"""Columns from which the form grows no wider: titles and figures further apart are no rows to the eye."""
 
 FRAME_S = 0.05
 """Least time between two frames while a key is held: 20 steps of a slider fit into 128 kbit/s, 60 don't."""
@@ -154,6 +156,8 @@ class WizardScreen(Screen[None]):
         """The keys that matter now."""
         of_step = self.step.keys if self.step is not None else ()
         common = common_keys(of_step, self.step_name, self.wizard.view, self.focused)
+        if self.wizard.looks.words:
+            common = [("Esc", "stop") if key == ("Esc", "back") else key for key in common]
         self.query_one(KeyBar).show(own_keys(self.focused), common)
 
     def on_resize(self, event: events.Resize) -> None:
@@ -168,7 +172,9 @@ class WizardScreen(Screen[None]):
         beside = beside and not (self.step is not None and self.step.wants_room(width))
         pane, strip = self.query_one(VerdictPane), self.query_one(VerdictStrip)
         pane.display, strip.display = beside, not beside
-        pane.styles.width = 32 if width < 100 else 38 if width < 140 else 46
+        vast = beside and self.step_name != "export" and width >= VAST_FROM
+        self.query_one("#left").styles.width = VAST_FROM - MOST_CELLS if vast else "1fr"
+        pane.styles.width = "1fr" if vast else 32 if width < 100 else 38 if width < 140 else MOST_CELLS
         notice = self.query_one("#too-small", Static)
         notice.display = small
         if small:

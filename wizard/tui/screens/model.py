@@ -77,7 +77,6 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         """Rows that were chosen, with what was found out about them."""
         self._hub_timer: Timer | None = None
         self._judge_timer: Timer | None = None
-        self._under_way: dict[str, Progress] = {}
 
     def compose(self) -> ComposeResult:
         yield SearchBox(
@@ -118,18 +117,6 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         self.judge()
         self._ask_forms()
 
-    def on_unmount(self) -> None:
-        """Nothing that waits for the hub outlives the screen."""
-        for progress in self._under_way.values():
-            progress.cancelled.set()
-
-    def _begin(self, group: str) -> Progress:
-        """A look at the hub in place of the last one of its group."""
-        if group in self._under_way:
-            self._under_way[group].cancelled.set()
-        progress = self._under_way[group] = Progress()
-        return progress
-
     def _ask_forms(self) -> None:
         """Looks for quantised forms of the chosen model, once for each."""
         metadata, gpus, neutral = self.wizard.facts.metadata, self.wizard.facts.gpus, self.judged_for
@@ -144,11 +131,12 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         ):
             return
         self.forms_of, self.forms = model, ()
-        progress = self._begin("forms")
+        progress = self.wizard.looks.begin("forms")
 
         def ask() -> None:
             try:
-                found = engine.siblings(metadata, progress)
+                with self.wizard.looks.watched(progress):
+                    found = engine.siblings(metadata, progress)
             except GivenUpError:
                 return
             plans = {
@@ -189,17 +177,17 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
         self.judge()
         if self._hub_timer is not None:
             self._hub_timer.stop()
+        self.wizard.looks.stop("hub")
         if len(words) >= SHORTEST_SEARCH and words[0] not in "/.~":
             self._hub_timer = self.set_timer(ASK_HUB_AFTER_S, partial(self._ask_hub, words))
 
     def _ask_hub(self, text: str) -> None:
-        progress = self._begin("hub")
-        if self.box.has_focus:
-            self.wizard.show_hint("Asking the hub …")
+        progress = self.wizard.looks.begin("hub")
 
         def ask() -> None:
             try:
-                rows = self.wizard.engine.search_hub(text, progress)
+                with self.wizard.looks.watched(progress):
+                    rows = self.wizard.engine.search_hub(text, progress)
                 found = HubFound(text, tuple(rows), asked=progress.requests > 0)
             except GivenUpError:
                 return
@@ -246,7 +234,7 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
             names = [each.id for each in self.found[first : first + max(self.rows.size.height, 1)]]
             wanted = [name for name in names if name not in self.plans and name not in self.troubles]
             if wanted:
-                progress = self._begin("judge")
+                progress = self.wizard.looks.begin("judge")
                 self.run_worker(
                     lambda: self._judge(wanted, self.wizard.request, self.judged_for, progress),
                     thread=True,
@@ -256,6 +244,12 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
                 )
 
     def _judge(
+        self, names: Sequence[str], request: PlanRequest, neutral: PlanRequest | None, progress: Progress
+    ) -> None:
+        with self.wizard.looks.watched(progress):
+            self._judge_each(names, request, neutral, progress)
+
+    def _judge_each(
         self, names: Sequence[str], request: PlanRequest, neutral: PlanRequest | None, progress: Progress
     ) -> None:
         """Plans what is at hand first, then a few of the hub's rows, each told as soon as it is there."""
@@ -331,6 +325,8 @@ While the search is empty, 1-5 jump between screens. Esc empties it."""
 
     @on(Input.Changed, "#model-search")
     def _typed(self, event: Input.Changed) -> None:
+        if not event.value and self.box.has_focus:
+            self.wizard.show_hint(self.box.hint)  # what was said of an earlier search is no longer so
         self.search(event.value)
 
     @on(RowList.Moved, "#model-rows")

@@ -62,7 +62,7 @@ Utilisation is the share of each GPU that vLLM takes for itself. More of it mean
 programs, even a desktop, can make the start fail. `Keep free` takes GiB off that share.
 
 Limits on the first token and on each token after it are checked against the forecast: a plan whose upper \
-estimate exceeds one is marked.
+estimate exceeds one is marked with ! at that figure, and w says by how much.
 
 Under `Other plans` are ways to serve the same model that differ in kind. p goes to them, from any screen, and gives \
 them the whole screen where it is small: ↑↓ shows why each is listed, its digit or Enter takes it over (u undoes \

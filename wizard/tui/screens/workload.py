@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.app import ComposeResult
 
 from wizard.questions import PRESETS, Choice, Question, preset, question
-from wizard.text import count
+from wizard.text import count, gib, short_gib
 from wizard.tui.lines import BLANK, Line, Span, line, spread
 from wizard.tui.outlook import View
 from wizard.tui.screens.step import Step
@@ -30,7 +30,7 @@ PRESET = Question(
 class CacheUse(Painted):
     """How much of the cache the stated workload takes: a bar, and what one more request costs."""
 
-    DEFAULT_CSS = "CacheUse { height: 2; }"
+    DEFAULT_CSS = "CacheUse { height: 3; }"
 
     def __init__(self) -> None:
         super().__init__(id="cache-use")
@@ -46,12 +46,19 @@ class CacheUse(Painted):
         if plan is None or self.view is None or plan.feasibility.verdict == "wont_start":
             words = "none: it won't start like this" if plan is not None else ""
             return [line(" " + "Cache".ljust(TITLE_CELLS), (words, "quiet"))]
-        wanted = self.view.request.workload.concurrency
-        held = plan.feasibility.concurrency_at_workload * plan.engines
+        if not plan.feasibility.kv_cache.tokens:
+            return [line(" " + "Cache".ljust(TITLE_CELLS), ("none: an encoder keeps nothing", "quiet"))]
+        report, wanted = plan.feasibility, self.view.request.workload.concurrency
+        held = report.concurrency_at_workload * plan.engines
+        whole = gib(report.per_gpu.kv_cache_available_bytes)
         share = wanted / held if held > 0 else 1.0
         cells = width - TITLE_CELLS - 1 - 13
         filled = min(max(round(share * cells), 1), cells)
         role = "cache" if share <= 1 else "bad"
+        words_held = f"{count(wanted)} of {count(held)} such requests at once"
+        if share > 1:
+            words_held = f"only {count(held)} of {count(wanted)} fit at once"
+        price = f"one more takes {short_gib(report.bytes_per_request)} of {whole} GiB"
         words = f"{share:.0%} used" if share <= 9.99 else "too much"
         bar = spread(
             (
@@ -65,7 +72,8 @@ class CacheUse(Painted):
         indent = " " * (TITLE_CELLS + 1)
         return [
             bar,
-            line(indent, (f"{count(wanted)} of {count(held)} such requests at once", "quiet")),
+            line(indent, (words_held, "quiet")),
+            line(indent, (price, "quiet")),
         ]
 
 
@@ -79,7 +87,8 @@ Say what a typical request looks like. Prompt and output are tokens (about four 
 concurrency is how many requests are answered at the same time, not how many users exist.
 
 Context is the longest prompt and answer together that vLLM will accept. Left at `auto` the plan takes what \
-the cache can hold. A longer context doesn't slow short requests, but each long one takes its share of the cache.
+the cache can hold. A longer context doesn't slow short requests, but each long one takes its share of the cache: \
+the chart says how many of them the cache holds, and the GiB that each takes on every GPU.
 
 Shared is the part of the prompt that requests have in common (a system prompt, documents asked about again): \
 it is computed and stored once.
@@ -100,7 +109,6 @@ and press Enter."""
             yield Slider(question(key))
         yield Blank()
         yield CacheUse()
-        yield Blank()
         yield ReachChart(id="reach")
 
     def answer(self, field: Field, value: object) -> None:

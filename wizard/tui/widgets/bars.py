@@ -10,13 +10,13 @@ from textual import events
 from wizard.questions import STEPS
 from wizard.text import Charset, spelled
 from wizard.tui.keyhints import fitting
-from wizard.tui.lines import Line, Span, fit_line, fit_middle, line, spread, wrap
+from wizard.tui.lines import Line, Span, fit, fit_line, fit_middle, line, spread, wrap
 from wizard.tui.lines import width as cells_of
 from wizard.tui.widgets.painted import Painted
 
 
 class StepsBar(Painted):
-    """Where we are among the five screens, and for which model and machine; a click on a step goes there."""
+    """Where we are among the five screens, for which model and machine, and what is read; a click goes there."""
 
     DEFAULT_CSS = "StepsBar { height: 2; dock: top; }"
 
@@ -25,14 +25,21 @@ class StepsBar(Painted):
         self.step = STEPS[0][0]
         self.subject = ""
         self.version = ""
+        self.looks = ""
 
     def show(
-        self, *, step: str | None = None, subject: str | None = None, version: str | None = None
+        self,
+        *,
+        step: str | None = None,
+        subject: str | None = None,
+        version: str | None = None,
+        looks: str | None = None,
     ) -> None:
         """Shows what is given, keeps the rest."""
         self.step = self.step if step is None else step  # type: ignore[assignment]
         self.subject = self.subject if subject is None else subject
         self.version = self.version if version is None else version
+        self.looks = self.looks if looks is None else looks
         self.repaint()
 
     def draw(self, width: int) -> list[Line]:
@@ -46,8 +53,16 @@ class StepsBar(Painted):
         version = line((words if width >= cells_of(spans) + len(words) + 1 else "", "quiet"))
         return [
             spread(tuple(spans), version, width),
-            line(" ", (fit_middle(self.subject, width - 2), "quiet")),
+            self._second(width),
         ]
+
+    def _second(self, width: int) -> Line:
+        """Model and machine; at the right what is being read of the hub."""
+        if not self.looks:
+            return line(" ", (fit_middle(self.subject, width - 2), "quiet"))
+        words = fit(f"{self.looks} ", width // 2 if width < 100 else width)
+        subject = fit_middle(self.subject, max(width - cells_of(line(words)) - 3, 0))
+        return spread(line(" ", (subject, "quiet")), line((words, "accent")), width)
 
     def on_click(self, event: events.Click) -> None:
         if event.y:

@@ -82,6 +82,7 @@ class Painted(Widget):
 
     def recolor(self) -> None:
         """Every cell again: the theme has changed."""
+        self._cuts.clear()
         super().refresh()
 
     def _drawn(self) -> list[Line]:

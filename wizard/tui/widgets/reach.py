@@ -1,17 +1,18 @@
-"""What a longer context costs: how many requests the cache holds at once, by context length."""
+"""What a longer context costs: how many requests the cache holds at once, and what each takes, by context length."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from wizard.engine import Reach
-from wizard.text import count
-from wizard.tui.lines import Line, Span, fit, line
+from wizard.text import count, short_gib
+from wizard.tui.lines import BLANK, Line, Span, fit, line
 from wizard.tui.outlook import SIGNS
 from wizard.tui.widgets.painted import Painted
 
 CONTEXT_CELLS = 12
 AT_ONCE_CELLS = 9
+EACH_CELLS = 8
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -35,13 +36,20 @@ class ReachChart(Painted):
         rows = self.reach[-max(self.size.height - 1, 1) :]
         if not rows or self.size.height < 3:
             return []
+        starts = [each for each in rows if each.verdict != "wont_start"]
+        if starts and not any(each.at_once for each in starts):
+            return []  # an encoder: there is no cache for a context to share
         most = max(each.at_once for each in rows)
-        cells = width - CONTEXT_CELLS - AT_ONCE_CELLS - 2
+        cells = width - CONTEXT_CELLS - AT_ONCE_CELLS - EACH_CELLS - 1
         words = "at once, of each engine" if self.engines > 1 else "held at once"
-        title = line((fit(f" Context      requests {words}", width), "quiet"))
-        if all(each.verdict == "wont_start" for each in rows):
-            return [title, line(("              none, at any length", "quiet"))]
-        return [title, *(self._bar(each, most, cells) for each in rows)]
+        each = "GiB each".rjust(EACH_CELLS + 1)
+        title = line((fit(f" Context     requests {words}", width - len(each)) + each, "quiet"))
+        if not starts:
+            return [BLANK, title, line(("             none, at any length", "quiet"))]
+        gap = (
+            [BLANK] if self.size.height > len(self.reach) + 1 else []
+        )  # where every row is a bar's there is none
+        return [*gap, title, *(self._bar(each, most, cells) for each in rows)]
 
     def _bar(self, each: Reach, most: float, cells: int) -> Line:
         here = each.context == self.context
@@ -57,6 +65,7 @@ class ReachChart(Painted):
             Span(" "),
             *bar(each.at_once / most if most else 0, cells, "cache" if here else "other"),
             Span(f"{each.at_once:,.1f}×".rjust(AT_ONCE_CELLS), "strong" if here else "quiet"),
+            Span(short_gib(each.each_bytes).rjust(EACH_CELLS), "strong" if here else "quiet"),
         )
 
 

@@ -8,8 +8,9 @@ from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from wizard.schemas.inputs import PolicyInput
 from wizard.schemas.outputs import Fix, Plan
-from wizard.text import count, dollars, gib, printable, span
+from wizard.text import count, dollars, gib, printable, span, spelled
 from wizard.tui.lines import BLANK, Line, Span, fit, line, spread, wrap
 from wizard.tui.outlook import (
     SIGNS,
@@ -18,10 +19,21 @@ from wizard.tui.outlook import (
     memory_bar,
     memory_parts,
 )
+from wizard.tui.widgets.bars import charset_of
 from wizard.tui.widgets.painted import Painted
-from wizard.wording import SATURATED, layout_words, neighbours_word, refusal_words, shortage_words, speed_rows
+from wizard.wording import (
+    SATURATED,
+    layout_words,
+    neighbours_word,
+    refusal_words,
+    shortage_words,
+    speed_rows,
+    warning_words,
+)
 
 MOST_FIXES = 9
+MOST_CELLS = 46
+"""The widest that it draws, whatever its place: a name and its figure must stay a row to the eye."""
 TALL = 28
 """Rows from which every fix has a second one, for what it leads to."""
 
@@ -91,7 +103,7 @@ class VerdictPane(Painted, can_focus=False):
         cast(Any, self.app).leave_fixes()
 
     def draw(self, width: int) -> list[Line]:
-        inner = width - 2
+        inner = min(width, MOST_CELLS) - 2
         plan = self.plan
         lines = self._without_plan(inner) if plan is None else self._with_plan(plan, inner)
         return [(Span(" "), *row) for row in lines]
@@ -123,7 +135,8 @@ class VerdictPane(Painted, can_focus=False):
                 facts, speed = facts[:3], [] if self.has_focus else speed
                 left = room - len(facts) - len(speed)
             fixes = fixes[: max(left, 0)]
-            return [*top, *facts, *speed, *fixes]
+            reason = self._reason(plan, width, left - len(fixes))
+            return [*top, *reason, *facts, *speed, *fixes]
         return [*top, *facts, *speed]
 
     def _head(self, plan: Plan, width: int) -> list[Line]:
@@ -171,6 +184,15 @@ class VerdictPane(Painted, can_focus=False):
         report = plan.feasibility
         cache = report.kv_cache
         memory = report.per_gpu
+        if not cache.tokens:
+            return [
+                BLANK,
+                line("no cache: an encoder"),
+                spread(line("requests at most"), line((count(report.max_num_seqs), "strong")), width),
+                spread(
+                    line("tokens in a batch"), line((count(report.max_num_batched_tokens), "strong")), width
+                ),
+            ]
         band = (memory.kv_cache_available_high_bytes - memory.kv_cache_available_low_bytes) / 2
         rows = [
             BLANK,
@@ -183,7 +205,8 @@ class VerdictPane(Painted, can_focus=False):
             spread(line("longest possible"), line((count(cache.estimated_max_model_len), "strong")), width),
         ]
         if band > 0:
-            rows.append(line((fit(f"±{gib(band)} GiB in 9 of 10 starts", width), "quiet")))
+            words = spelled(f"±{gib(band)} GiB in 9 of 10 starts", charset_of(self))
+            rows.append(line((fit(words, width), "quiet")))
         return rows
 
     def _speed(self, plan: Plan, width: int) -> list[Line]:
@@ -193,13 +216,28 @@ class VerdictPane(Painted, can_focus=False):
         rows = [line((fit(f"measured neighbours: {neighbours_word(speed.basis)}", width), "quiet"))]
         if self.size.height > 22:
             rows.insert(0, BLANK)
+        policy: PolicyInput = cast(Any, self.app).request.policy
+        missed = {
+            "first token": (speed.ttft_ms.high, policy.max_ttft_ms),
+            "each token": (speed.tpot_ms.high, policy.max_tpot_ms),
+        }
         for name, words, unit in speed_rows(plan):
-            figure = line(words, (f" {unit}".ljust(6), "quiet"))
+            expected, limit = missed.get(name, (0.0, None))
+            mark = "! " if limit is not None and expected > limit else ""
+            figure = line((mark + words, "tight" if mark else ""), (f" {unit}".ljust(6), "quiet"))
             rows.append(spread(line(name), line((SATURATED, "tight")) if speed.saturated else figure, width))
         cost = speed.usd_per_million_output_tokens
         if cost is not None and not speed.saturated:
             rows.append(spread(line("a million tokens"), line((dollars(cost.low, cost.high), "")), width))
         return rows
+
+    def _reason(self, plan: Plan, width: int, room: int) -> list[Line]:
+        """What makes it tight, as far as there is room; all of it is a key away."""
+        warnings = warning_words(plan)
+        if not warnings or room < 2:
+            return []
+        rows = wrap(warnings[0], width, min(room, 5))
+        return [line((row, "tight")) for row in rows]
 
     def _refusal(self, plan: Plan, width: int, room: int) -> list[Line]:
         error = plan.feasibility.error
@@ -281,6 +319,8 @@ class VerdictStrip(Painted):
         cache = report.kv_cache
         second = f"{count(cache.tokens)} tokens in the cache"
         second += f" · {cache.max_concurrency:.1f}× {count(report.max_model_len)}"
+        if not cache.tokens:
+            second = f"no cache: an encoder · at most {count(report.max_num_seqs)} requests"
         speed = plan.performance
         if speed is not None:
             rate = speed.output_tokens_per_s

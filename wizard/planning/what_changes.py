@@ -69,10 +69,11 @@ def _defaults(of: Situation, attempt: Attempt) -> Iterator[tuple[str, str]]:
     if config.enforce_eager is None and not launch.enforce_eager:
         part = report.per_gpu
         graphs = part.cuda_graphs_bytes or part.outside_budget_bytes
+        price = f", for about {graphs / GIB:.1f} GiB" if graphs else ""
         yield (
             "enforce_eager",
-            f"CUDA graphs are captured, which makes decoding faster, for about {graphs / GIB:.1f} GiB; eager mode "
-            "is taken where nothing starts otherwise.",
+            f"CUDA graphs are captured, which makes decoding faster{price}; eager mode is taken where nothing "
+            "starts otherwise.",
         )
     if config.enable_prefix_caching is None and not launch.pooling:
         caching = (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from tests.planning.launching import launched, model
@@ -48,3 +51,12 @@ def test_the_same_overrides_give_the_same_model() -> None:
 def test_what_leaves_no_usable_config_changes_nothing() -> None:
     plain = model()
     assert with_overrides(plain, {"num_hidden_layers": "many"}) is plain
+
+
+def test_a_model_that_nothing_changes_is_let_go() -> None:
+    plain = model()
+    assert with_overrides(plain, {"architectures": [plain.architecture]}) is plain
+    gone = weakref.ref(plain)
+    del plain
+    gc.collect()
+    assert gone() is None

@@ -33,9 +33,12 @@ def with_overrides(metadata: ModelMetadata, overrides: Mapping[str, Any] | None)
         return metadata
     key = json.dumps(overrides, sort_keys=True, default=str)
     known = _overridden.setdefault(metadata, {})
-    if key not in known:
-        known[key] = _overridden_model(metadata, overrides)
-    return known[key]
+    found = known.get(key)
+    if found is None:
+        found = _overridden_model(metadata, overrides)
+        if found is not metadata:  # a model that remembered itself would never be let go
+            known[key] = found
+    return found
 
 
 def _overridden_model(metadata: ModelMetadata, overrides: Mapping[str, Any]) -> ModelMetadata:

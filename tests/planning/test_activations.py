@@ -27,7 +27,16 @@ from wizard.planning.non_torch import (
     outside_budget_bytes,
     unseen_tenants_bytes,
 )
-from wizard.planning.vision import encoder_peak_bytes, encoder_tokens, held_encoder_bytes, vision_encoder
+from wizard.planning.terms import weights_bytes
+from wizard.planning.vision import (
+    deepstack_bytes,
+    encoder_peak_bytes,
+    encoder_tokens,
+    held_encoder_bytes,
+    profiled_items,
+    vision_encoder,
+)
+from wizard.planning.weights import rank_weights
 from wizard.schemas.outputs import GIB, MIB, GPUInfo, VLLMConfig
 
 
@@ -111,6 +120,27 @@ GEMMA_4_VISION = {
         "pooling_kernel_size": 3,
         "default_output_length": 280,
     }
+}
+GEMMA_3_VISION = {
+    "mm_tokens_per_image": 256,
+    "vision_config": {"hidden_size": 1152, "intermediate_size": 4304, "patch_size": 14, "image_size": 896},
+}
+QWEN3_VL_30B = QWEN3_30B_A3B | {
+    "architectures": ["Qwen3VLMoeForConditionalGeneration"],
+    "model_type": "qwen3_vl_moe",
+    "max_position_embeddings": 262144,
+    "rope_scaling": {"rope_type": "default", "mrope_section": [24, 20, 20], "mrope_interleaved": True},
+    "vision_config": {
+        "deepstack_visual_indexes": [8, 16, 24],
+        "depth": 27,
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_heads": 16,
+        "out_hidden_size": 2048,
+        "patch_size": 16,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+    },
 }
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
 
@@ -228,6 +258,58 @@ def test_the_patches_that_are_pooled_into_a_token_count() -> None:
     encoder = vision_encoder(model(QWEN_7B | GEMMA_4_VISION))
     assert encoder is not None
     assert encoder.merge == 3
+
+
+def test_the_largest_video_of_qwen3_vl_is_kept_with_padding_through_0_12() -> None:
+    """Qwen3-VL-30B-A3B on two H100, 0.12.0: a budget of 153600 tokens, each four hidden states wide."""
+    padded, plain = (
+        launch(QWEN3_VL_30B, H100, version, tensor_parallel_size=2) for version in ("0.12.0", "0.13.0")
+    )
+    encoder = vision_encoder(padded.metadata)
+    assert encoder is not None
+    assert profiled_items(padded, encoder).kept_tokens == 153600
+    assert held_encoder_bytes(padded) > 153600 * 4 * 2048 * 2
+    assert profiled_items(plain, encoder).kept_tokens == profiled_items(plain, encoder).tokens == 16384
+    images = launch(QWEN3_VL_30B, H100, "0.12.0", limit_mm_per_prompt={"video": 0})
+    assert profiled_items(images, encoder).kept_tokens == 16384
+
+
+def test_every_image_is_padded_to_the_whole_budget_in_0_11() -> None:
+    kept = {
+        version: profiled_items(found, encoder)
+        for version in ("0.10.2", "0.11.0", "0.11.2", "0.12.0", "0.33.0")
+        if (found := launch(QWEN_7B | GEMMA_3_VISION, H100, version, max_num_batched_tokens=8192))
+        and (encoder := vision_encoder(found.metadata))
+    }
+    assert {items.count for items in kept.values()} == {32}
+    assert {version: items.kept_tokens for version, items in kept.items()} == {
+        "0.10.2": 256,
+        "0.11.0": 8192,
+        "0.11.2": 8192,
+        "0.12.0": 256,
+        "0.33.0": 256,
+    }
+
+
+def test_no_more_items_are_profiled_than_the_requests_may_have() -> None:
+    settings = {"max_num_batched_tokens": 8192, "max_num_seqs": 2, "limit_mm_per_prompt": {"image": 3}}
+    found = launch(QWEN_7B | GEMMA_3_VISION, H100, "0.19.0", **settings)
+    encoder = vision_encoder(found.metadata)
+    assert encoder is not None
+    assert profiled_items(found, encoder).count == 6
+
+
+def test_deepstack_keeps_a_row_per_token_and_level_with_the_weights() -> None:
+    found = launch(QWEN3_VL_30B, H100, "0.12.0", tensor_parallel_size=2)
+    assert deepstack_bytes(found) == 3 * found.max_num_batched_tokens * 2048 * 2
+    assert weights_bytes(found) == rank_weights(found).loaded_bytes + deepstack_bytes(found)
+    assert deepstack_bytes(launch(QWEN3_VL_30B, H100, "0.33.0", language_model_only=True)) == 0
+    assert deepstack_bytes(launch(QWEN25_VL, H100, "0.33.0")) == 0
+
+
+def test_m_rope_kept_four_rows_a_position_through_0_31() -> None:
+    early, late = (rank_weights(launch(QWEN3_VL_30B, H100, version)) for version in ("0.31.0", "0.32.0"))
+    assert early.loaded_bytes - late.loaded_bytes == 3 * 262144 * 128 * 2
 
 
 def test_fewer_tokens_and_rows_never_raise_the_peak() -> None:

@@ -119,6 +119,8 @@ class Rotary:
     width: int
     key: str = ""
     dtype: str = ""
+    wide_rows: int = 0
+    """Rows in versions whose M-RoPE keeps four per position (`VersionRules.wide_mrope`), where they differ."""
     name: str = ""
     """It has none: a buffer, never a parameter of the checkpoint."""
 

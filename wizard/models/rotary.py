@@ -30,6 +30,10 @@ def rope_parameters(facts: Facts, layer_type: str = "") -> Mapping[str, Any]:
     return {}
 
 
+WIDE_MROPE_POSITIONS = 4
+"""Rows per position of M-RoPE's table unless a model asks for fewer, which none could before 0.32 (mrope.py)."""
+
+
 def rope_kind(parameters: Mapping[str, Any]) -> str:
     """The scaling type in one word; `yarn` for all its spellings."""
     kind = str(parameters.get("rope_type") or parameters.get("type") or "default")
@@ -44,7 +48,7 @@ def rotary_table(
     fraction: float = 1.0,
     layer_type: str = "",
     parameters: Mapping[str, Any] | None = None,
-    mrope_positions: int = 4,
+    mrope_positions: int = WIDE_MROPE_POSITIONS,
     dtype: str = "",
     key: str = "",
 ) -> Rotary:
@@ -79,10 +83,13 @@ def rotary_table(
     elif kind in ("longrope", "su"):
         original = rope.int("original_max_position_embeddings", default=0)
         positions += original or facts.int("original_max_position_embeddings", default=0)
+    wide = 0
     if "mrope_section" in raw and kind != "openpangu":
+        wide = positions * WIDE_MROPE_POSITIONS if mrope_positions != WIDE_MROPE_POSITIONS else 0
         positions = positions * mrope_positions
     return Rotary(
         rows=positions,
+        wide_rows=wide,
         width=width,
         key=key or f"{layer_type}|{kind}|{raw.get('rope_theta')!r:.32}",
         dtype=dtype,

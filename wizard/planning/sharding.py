@@ -75,6 +75,8 @@ class Layout:
     capability: tuple[int, int]
     pads_plain_experts: bool
     """16-bit experts run on TRT-LLM's kernel, where it can route."""
+    wide_mrope: bool
+    """vLLM before 0.32: M-RoPE's table has four rows per position, whatever the model."""
     keeps_swizzled_scales: bool
     """vLLM before 0.25: Triton's MXFP4 experts keep the scales of the checkpoint beside their own."""
     awq_by_machete: bool = True
@@ -144,7 +146,8 @@ class Sizer:
             case CacheScales():
                 return self._cache_scales(module)
             case Rotary():
-                size = module.rows * module.width * self._width(module.dtype)
+                rows = module.wide_rows if self.layout.wide_mrope and module.wide_rows else module.rows
+                size = rows * module.width * self._width(module.dtype)
                 return Size(Counter(), size, slack=unsplit_bytes(size))
 
     def _width(self, dtype: str) -> int:

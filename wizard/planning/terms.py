@@ -17,6 +17,7 @@ from wizard.planning.cuda_graphs import cuda_graphs_bytes
 from wizard.planning.kv_cache import kv_layout
 from wizard.planning.launch import Launch
 from wizard.planning.non_torch import context_bytes, non_torch_bytes, outside_budget_bytes
+from wizard.planning.vision import deepstack_bytes
 from wizard.planning.weights import rank_weights
 from wizard.schemas.inputs import PolicyInput
 from wizard.schemas.outputs import GIB
@@ -57,7 +58,7 @@ def terms(launch: Launch, policy: PolicyInput | None = None) -> Terms:
     weights = weights_bytes(launch)
     if launch.config.cpu_offload_gb:
         kept = max(rank_weights(launch).stage_bytes_beside(int(launch.config.cpu_offload_gb * GIB)))
-        weights = int(kept * override_share(launch.metadata))
+        weights = int(kept * override_share(launch.metadata)) + deepstack_bytes(launch)
     activation = activation_peak_bytes(launch) + persistent_bytes(launch)
     non_torch = non_torch_bytes(launch)
     if policy is not None and policy.overhead_gb is not None:
@@ -86,8 +87,10 @@ def terms(launch: Launch, policy: PolicyInput | None = None) -> Terms:
 
 
 def weights_bytes(launch: Launch) -> int:
-    """Weights on the fullest rank; scaled where the user gave another parameter count than the config's."""
-    return int(rank_weights(launch).loaded_bytes * override_share(launch.metadata))
+    """Weights on the fullest rank, and what else is made with them; scaled where the user gave another parameter
+    count than the config's."""
+    loaded = int(rank_weights(launch).loaded_bytes * override_share(launch.metadata))
+    return loaded + deepstack_bytes(launch)
 
 
 def override_share(metadata: ModelMetadata) -> float:

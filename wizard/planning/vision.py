@@ -54,6 +54,14 @@ VIDEO_STEPS = {"qwen2_vl": 7, "qwen2_5_vl": 7}
 (`model_executor/models/qwen2_vl.py` `_MAX_FRAMES_PER_VIDEO`); fewer where max_model_len holds fewer."""
 
 
+DEEPSTACK_VIDEO_TOKENS = 12288
+"""Largest video of Qwen3-VL: 25 165 824 pixels (its processor's `longest_edge`), 2 048 a token, fewer than an image
+has; shorter videos have as many, at more pixels a frame."""
+DEEPSTACK_VIDEO_MARKS = 12.5
+"""By so much 0.11 and 0.12 overstate them, for time stamps (`qwen3_vl.py` `get_max_video_tokens`): the video is then
+the largest item, and its outputs are padded to 153 600 tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoder:
     """The shapes that its activations depend on."""
@@ -71,13 +79,26 @@ class Encoder:
     """Any resolution goes."""
     video_steps: int
     """Steps of the largest dummy video; 0 where an image is the largest item."""
+    levels: int = 0
+    """Levels of its output beside the last, fed into deeper decoder layers (Qwen3-VL's DeepStack)."""
 
-    def item_tokens(self, max_model_len: int) -> int:
+    def item_tokens(self, max_model_len: int, *, videos: bool = True) -> int:
         """Tokens of the largest item; 1 where the config doesn't say, so that items fill any batch."""
         if not self.dynamic:
             return max(1, (self.image // (self.patch * self.merge)) ** 2)
-        steps = max(1, min(self.video_steps, max_model_len // DYNAMIC_ITEM_TOKENS))
+        steps = max(1, min(self.video_steps, max_model_len // DYNAMIC_ITEM_TOKENS)) if videos else 1
         return steps * DYNAMIC_ITEM_TOKENS
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """What the profile run feeds the encoder, and what it keeps of each."""
+
+    count: int
+    tokens: int
+    """Of one item."""
+    kept_tokens: int
+    """Of one item's output, with its padding."""
 
 
 def vision_encoder(metadata: ModelMetadata) -> Encoder | None:
@@ -101,6 +122,7 @@ def vision_encoder(metadata: ModelMetadata) -> Encoder | None:
         image=image,
         dynamic=temporal > 0,
         video_steps=VIDEO_STEPS.get(metadata.model_type, 0),
+        levels=len(levels) if isinstance(levels := config.get("deepstack_visual_indexes"), list) else 0,
     )
 
 
@@ -147,10 +169,31 @@ def encoder_whole(launch: Launch) -> bool:
     return asked and launch.metadata.architecture in registry().encoder_data
 
 
+def profiled_items(launch: Launch, encoder: Encoder) -> Items:
+    """One profiled batch: whole items up to the encoder budget, which holds one at least, and up to what
+    max_num_seqs requests may have.
+
+    The budget is the larger of max_num_batched_tokens and the largest item (`get_encoder_budget`).
+    """
+    limits = launch.config.limit_mm_per_prompt or {}
+    videos = limits.get("video") != 0
+    padded = launch.rules.encoder_outputs_padded
+    item = stated = encoder.item_tokens(launch.max_model_len, videos=videos)
+    if encoder.levels and videos and padded != "no":
+        item, stated = DEEPSTACK_VIDEO_TOKENS, int(DEEPSTACK_VIDEO_TOKENS * DEEPSTACK_VIDEO_MARKS)
+    budget = max(launch.max_num_batched_tokens, stated)
+    kept = {"to_budget": budget, "to_item": stated, "no": item}[padded]
+    each = max(1, launch.max_model_len // stated)
+    images = limits.get("image")
+    if isinstance(images, int):
+        each = max(1, min(each, images))
+    return Items(min(budget // stated, launch.max_num_seqs * each), item, kept)
+
+
 def encoder_tokens(launch: Launch, encoder: Encoder) -> int:
-    """Tokens of one profiled batch: whole items up to max_num_batched_tokens, at least one."""
-    item = encoder.item_tokens(launch.max_model_len)
-    return max(launch.max_num_batched_tokens, item) // item * item
+    """Tokens of one profiled batch of items."""
+    items = profiled_items(launch, encoder)
+    return items.count * items.tokens
 
 
 def encoder_peak_bytes(launch: Launch) -> int:
@@ -171,7 +214,8 @@ def encoder_peak_bytes(launch: Launch) -> int:
 def held_encoder_bytes(launch: Launch) -> int:
     """Encoder outputs and pixel inputs that stay referenced while the language model is profiled.
 
-    T x h x b plus the pixels of the profiled items (Gemma-3 logs: 32 items of 896 x 896).
+    T x h x b, once more per DeepStack level, plus the pixels of the profiled items (Gemma-3 logs: 32 items of
+    896 x 896; Qwen3-VL-30B on two H100, 0.12: 2.34 GiB of padded outputs).
     """
     if not takes_items(launch) or launch.config.skip_mm_profiling:
         return 0
@@ -179,9 +223,22 @@ def held_encoder_bytes(launch: Launch) -> int:
     encoder = vision_encoder(launch.metadata)
     if encoder is None:
         return launch.max_num_batched_tokens * hidden
-    tokens = encoder_tokens(launch, encoder)
-    pixels = 3 * encoder.patch**2 * encoder.temporal * PIXEL_BYTES
-    return max(tokens, launch.max_num_batched_tokens) * hidden + tokens * encoder.merge**2 * pixels
+    items = profiled_items(launch, encoder)
+    pixels = items.tokens * encoder.merge**2 * 3 * encoder.patch**2 * encoder.temporal * PIXEL_BYTES
+    outputs = max(items.count * items.kept_tokens, launch.max_num_batched_tokens) * hidden
+    return outputs * (1 + encoder.levels) + items.count * pixels
+
+
+def deepstack_bytes(launch: Launch) -> int:
+    """Buffers for the encoder's further levels, made with the model: a row for every batched token, per level.
+
+    Source: `model_executor/models/qwen3_vl.py` `deepstack_input_embeds`, 0.11-0.33.
+    """
+    encoder = vision_encoder(launch.metadata) if takes_items(launch) else None
+    if encoder is None:
+        return 0
+    row = launch.metadata.hidden_size * launch.dtype_bytes
+    return encoder.levels * launch.max_num_batched_tokens * row
 
 
 def _nested(config: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any] | None:

@@ -163,6 +163,7 @@ def _layout(launch: Launch) -> Layout:
         and launch.gpu.vendor == "nvidia"
         and launch.capability[0] == DATACENTRE_BLACKWELL
         and not launch.config.enable_lora,
+        wide_mrope=launch.rules.wide_mrope,
         keeps_swizzled_scales=launch.rules.number < SWIZZLED_SCALES_FREED,
         awq_by_machete=launch.rules.number >= AWQ_BY_MACHETE_SINCE,
     )

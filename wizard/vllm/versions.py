@@ -116,6 +116,12 @@ class VersionRules:
     oldest_capability: tuple[int, int]
     """Oldest compute capability that the wheel holds kernels for: 7.0 (Volta) through 0.19; 7.5 since 0.20, whose
     default wheel is built with CUDA 13, which dropped Volta (vLLM's pull request 39878; 0.33's binaries)."""
+    wide_mrope: bool
+    """M-RoPE keeps four rows per position for every model through 0.31; since 0.32 a model may pass
+    `positions_factor=1` (layers/rotary_embedding/mrope.py)."""
+    encoder_outputs_padded: Literal["to_budget", "to_item", "no"]
+    """The profile run keeps each dummy output of an encoder padded: to the whole encoder budget in 0.11, to the
+    largest item of its kind in 0.12, not at all before and since (v1/worker/gpu_model_runner.py `profile_run`)."""
     group_size_ratio: float
     """Group size is the largest bucket if max < ratio x min; 1.0: never (<= 0.11)."""
 
@@ -161,5 +167,11 @@ def rules(version: str = NEWEST_KNOWN) -> VersionRules:
         large_tier=at(0, 28),
         a100_small_tier=at(0, 9),
         oldest_capability=(7, 5) if at(0, 20) else (7, 0),
+        wide_mrope=not at(0, 32),
+        encoder_outputs_padded="no"
+        if at(0, 13) or not at(0, 11)
+        else "to_item"
+        if at(0, 12)
+        else "to_budget",
         group_size_ratio=1.5 if at(0, 18) else 1.25 if at(0, 12) else 1.0,
     )

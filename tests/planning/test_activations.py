@@ -48,6 +48,7 @@ H100 = card("NVIDIA H100 80GB HBM3", 79.19, (9, 0))
 A100 = card("NVIDIA A100-SXM4-80GB", 79.25, (8, 0))
 RTX_3090 = card("NVIDIA GeForce RTX 3090", 23.54, (8, 6), klass="consumer")
 L4 = card("NVIDIA L4", 22.04, (8, 9))
+RTX_5090 = card("NVIDIA GeForce RTX 5090", 31.84, (12, 0), klass="consumer")
 
 LLAMA_8B = {
     "architectures": ["LlamaForCausalLM"],
@@ -547,3 +548,16 @@ def test_the_band_is_narrow_where_logs_are_many_and_wide_where_they_are_few() ->
     assert width(H100, "0.33.0") < width(H100, "0.33.0", tensor_parallel_size=2)
     spark = card("NVIDIA GB10", 121.69, (12, 1), unified_memory=True)
     assert width(spark, "0.33.0") > 6
+
+
+@pytest.mark.parametrize(("settings", "logged"), [({"max_num_seqs": 1}, 0.39), ({"max_num_seqs": 2}, 0.42)])
+def test_flashinfers_workspaces_are_part_of_the_graph_estimate(
+    settings: dict[str, Any], logged: float
+) -> None:
+    """Sizes 1, 2 and 4 on an RTX 5090 with an fp8 cache, 0.20.0: what the log estimates for the graphs."""
+    shared = {"max_cudagraph_capture_size": 4, "kv_cache_dtype": "fp8_e4m3", **settings}
+    found = launch(QWEN_7B, RTX_5090, "0.20.0", **shared)
+    assert gib(cuda_graphs_bytes(found).subtracted_bytes) == pytest.approx(logged, abs=0.04)
+    for without in ({"cudagraph_mode": "PIECEWISE"}, {"enforce_eager": True}, {"kv_cache_dtype": "auto"}):
+        other = launch(QWEN_7B, RTX_5090, "0.20.0", **shared | without)
+        assert gib(cuda_graphs_bytes(other).actual_bytes) < 0.04

@@ -51,7 +51,7 @@ def test_refuses_what_is_no_version(text: str) -> None:
         ("async_scheduling", "0.13.0", "0.14.0"),
         ("triton_sampler", "0.16.0", "0.17.1"),
         ("subtracts_graphs_v1", "0.19.1", "0.20.0"),
-        ("tokens_from_concurrency", "0.19.1", "0.20.0"),
+        ("tokens_from_concurrency", "0.20.0", "0.20.1"),
         ("in_flight_windows", "0.25.1", "0.26.0"),
         ("consumed_by_free_memory", "0.26.0", "0.27.0"),
         ("hybrid_prefix_caching", "0.27.1", "0.28.0"),

@@ -7,6 +7,7 @@ Source: vLLM `config/vllm.py` `_set_cudagraph_sizes`, `v1/worker/gpu_model_runne
 from __future__ import annotations
 
 from wizard.dataclass import dataclass
+from wizard.planning.kv_cache import kv_layout
 from wizard.planning.launch import Launch
 from wizard.schemas.outputs import GIB, MIB
 
@@ -22,6 +23,11 @@ dense layer does: Llama 4 Scout at TP 4 on 0.19 0.17 MiB, Qwen3-30B-A3B on 0.26 
 
 FA3_SPLITS = 32
 """FlashAttention 3 keeps 32 split-KV accumulators in fp32 for every token of the largest full graph (SM90)."""
+
+FLASHINFER_WORKSPACE_BYTES = 394 * MIB
+FLASHINFER_WRAPPER_BYTES = 8 * MIB
+"""FlashInfer's float workspace, made by the first full graph, and the integer workspace of the decode wrapper that
+every full graph has of its own (vLLM `v1/attention/backends/flashinfer.py` `_get_decode_wrapper`)."""
 
 LARGEST_CAPTURE = 512
 LARGEST_CAPTURE_BLACKWELL = 1024
@@ -114,4 +120,21 @@ def actual_bytes(launch: Launch, taken: Captures) -> int:
     if launch.capability[0] == 9 and not metadata.is_mla:
         heads = metadata.num_attention_heads / launch.tp
         accumulators = int(taken.largest_full * FA3_SPLITS * 4 * heads * metadata.head_dim)
-    return pool_bytes(taken) + accumulators + (taken.piecewise + taken.full) * layers * per_layer
+    graphs = (taken.piecewise + taken.full) * layers * per_layer
+    return pool_bytes(taken) + accumulators + graphs + flashinfer_bytes(launch, taken)
+
+
+def flashinfer_bytes(launch: Launch, taken: Captures) -> int:
+    """What FlashInfer's decode kernels make while full graphs are captured, the estimate's as well.
+
+    0.36 to 0.47 GiB estimated with one to three full graphs where little else is captured (0.20.0 on an RTX 5090
+    and a GB10); with 35, 1.29 GiB taken against 0.65 with FlashAttention (Qwen3.5-9B on an L40S, 0.18 and 0.19).
+    Drafts keep it from full graphs. On SM100 TensorRT-LLM's kernels decode, whose workspace is counted elsewhere.
+    """
+    if not taken.full or launch.num_speculative_tokens or launch.gpu.vendor != "nvidia":
+        return 0
+    if launch.capability[0] == 10:
+        return 0
+    if kv_layout(launch).backend != "FLASHINFER":
+        return 0
+    return FLASHINFER_WORKSPACE_BYTES + taken.full * FLASHINFER_WRAPPER_BYTES

@@ -95,7 +95,7 @@ class VersionRules:
     captures_follow_seqs: bool
     """The largest captured batch is twice max_num_seqs (at most 512) since 0.10.2."""
     tokens_from_concurrency: bool
-    """Reported tokens = concurrency x max_model_len since 0.20."""
+    """Reported tokens = concurrency x max_model_len since 0.20.1; the blocks of one group before."""
     in_flight_windows: bool
     """Sliding-window pages count all in-flight tokens since 0.26."""
     async_scheduling: bool
@@ -157,7 +157,7 @@ def rules(version: str = NEWEST_KNOWN) -> VersionRules:
         fine_capture_steps=at(0, 11, 1),
         wide_captures_blackwell=at(0, 28),
         captures_follow_seqs=at(0, 10, 2),
-        tokens_from_concurrency=at(0, 20),
+        tokens_from_concurrency=at(0, 20, 1),
         in_flight_windows=at(0, 26),
         async_scheduling=at(0, 14),
         hybrid_prefix_caching=at(0, 28),

@@ -7,7 +7,7 @@ mechanisms that no log covers have a guess, marked so. They add up: each is a ca
 from __future__ import annotations
 
 from wizard.dataclass import dataclass
-from wizard.planning.activations import compile_excess_bytes
+from wizard.planning.activations import compile_excess_bytes, moe_workspace_bytes
 from wizard.planning.launch import Launch
 from wizard.planning.vision import encoder_peak_bytes, is_multimodal, takes_items
 from wizard.planning.weights import draft_is_uncounted, rank_weights
@@ -52,6 +52,11 @@ ENCODER_SHARE = 0.3
 """Of the encoder's own peak, where it is the widest phase: a reading, no log."""
 SHARED_EXPERTS = Width(1.0, 0.5)
 """Experts spread over data-parallel ranks: one machine's two logs (eight H20, 0.10.1: 1.07 GiB less than predicted)."""
+SPARSE_ATTENTION = Width(3.0, 1.0)
+"""An indexer that picks the keys (DeepSeek-V3.2 and V4, GLM-5): 0.3 to 4.7 GiB less than predicted (6 logs of RTX
+PRO 6000, H200, GB200 and B300); its kernels' workspaces are not all known."""
+FP4_EXPERTS_SHARE = 0.8
+"""Of the experts' buffers, for NVFP4: the kernels hold quantised inputs too (Qwen3.6-35B on an RTX 5090, 0.19-0.20)."""
 SPECULATIVE = Width(0.5, 0.3)
 """A draft model and its rows of the sampler: a guess."""
 LORA = Width(0.3, 0.1)
@@ -109,11 +114,24 @@ def _features(launch: Launch) -> list[Width]:
         found.append(SHARED_EXPERTS)
     if is_multimodal(launch.metadata) and takes_items(launch):
         found.append(MULTIMODAL)
+    if launch.metadata.text.get("index_topk"):
+        found.append(SPARSE_ATTENTION)
+    if _has_fp4_experts(launch):
+        found.append(Width(FP4_EXPERTS_SHARE * moe_workspace_bytes(launch) / GIB, 0.0))
     if launch.speculative_method is not None:
         found.append(SPECULATIVE)
     if launch.config.enable_lora:
         found.append(LORA)
     return found
+
+
+def _has_fp4_experts(launch: Launch) -> bool:
+    """NVFP4, as the method, the format or the algorithm of the checkpoint's section says."""
+    section = launch.metadata.quantization_config or {}
+    names = [
+        str(name).lower() for name in (launch.quantization, section.get("format"), section.get("quant_algo"))
+    ]
+    return launch.metadata.is_moe and any("fp4" in name and "mxfp4" not in name for name in names)
 
 
 def _shares(launch: Launch) -> float:

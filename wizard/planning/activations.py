@@ -12,7 +12,7 @@ H100 80GB (58 within 0.15 GiB, 95 % within 0.02 GiB).
 
 from __future__ import annotations
 
-from wizard.planning.launch import Launch
+from wizard.planning.launch import Launch, per_launch
 from wizard.planning.layer_widths import widest_pair
 from wizard.planning.vision import encoder_peak_bytes, held_encoder_bytes, is_multimodal
 from wizard.schemas.outputs import MIB
@@ -52,6 +52,7 @@ MULTIPROCESSORS = {(7, 5): 40, (8, 0): 108, (8, 6): 82, (8, 9): 128, (9, 0): 132
 """Streaming multiprocessors of the common card of a capability: they bound the scratch, at most 0.1 GiB."""
 
 
+@per_launch
 def activation_peak_bytes(launch: Launch) -> int:
     """Transient bytes of the profile run on the worst rank: what stays out of the KV cache for it."""
     return _peak_bytes(launch, compiling=compile_bytes(launch))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from wizard.dataclass import dataclass
 from wizard.planning.kv_cache import kv_layout
-from wizard.planning.launch import Launch
+from wizard.planning.launch import Launch, per_launch
 from wizard.schemas.outputs import GIB, MIB
 
 POOL_BYTES_PER_TOKEN = int(0.19 * GIB) // 512
@@ -45,6 +45,7 @@ class Graphs:
     """What the real capture then takes."""
 
 
+@per_launch
 def capture_sizes(launch: Launch) -> tuple[int, ...]:
     """Batch sizes that are captured, ascending; empty where graphs are off."""
     if launch.enforce_eager or (launch.config.cudagraph_mode or "").upper() == "NONE":
@@ -89,6 +90,7 @@ def _captures_full(launch: Launch) -> bool:
     return launch.rules.full_graphs and not launch.pooling and launch.config.optimization_level != 1
 
 
+@per_launch
 def cuda_graphs_bytes(launch: Launch) -> Graphs:
     """What graphs take on one GPU, and how much of it this version subtracts.
 

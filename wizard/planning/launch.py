@@ -7,8 +7,9 @@ different before).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
 
 from wizard.dataclass import dataclass
 from wizard.models.cache_layers import is_attention_free, is_encoder, is_encoder_decoder
@@ -286,3 +287,21 @@ def resolve(
         gpus_per_node=gpus_per_node or config.world_size,
         nodes=nodes,
     )
+
+
+Answer = TypeVar("Answer")
+
+
+def per_launch(term: Callable[[Launch], Answer]) -> Callable[[Launch], Answer]:
+    """A term that keeps its last answer: in one evaluation the others ask for it several times."""
+    latest: tuple[Launch, Answer] | None = None
+
+    @wraps(term)
+    def remembering(launch: Launch) -> Answer:
+        nonlocal latest
+        found = latest
+        if found is None or found[0] is not launch:
+            latest = found = launch, term(launch)
+        return found[1]
+
+    return remembering

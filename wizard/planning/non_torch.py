@@ -10,7 +10,7 @@ from __future__ import annotations
 from wizard.models.metadata import integer
 from wizard.planning.activations import activation_peak_bytes, penalty_state_bytes
 from wizard.planning.cuda_graphs import cuda_graphs_bytes
-from wizard.planning.launch import Launch
+from wizard.planning.launch import Launch, per_launch
 from wizard.planning.weights import RankWeights, rank_weights
 from wizard.schemas.outputs import GIB, MIB, GPUInfo
 
@@ -171,6 +171,7 @@ def attention_workspace_bytes(launch: Launch) -> int:
     return max(FLASHINFER_WORKSPACE_BYTES, launch.max_num_batched_tokens * per_token)
 
 
+@per_launch
 def outside_budget_bytes(launch: Launch) -> int:
     """Bytes that come on top of util x total after the cache is sized: graphs that weren't subtracted, block
     tables, attention workspaces, sampler state that wasn't counted, fragmentation."""

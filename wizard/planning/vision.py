@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from wizard.dataclass import dataclass
 from wizard.models.metadata import ModelMetadata, integer, section
-from wizard.planning.launch import Launch
+from wizard.planning.launch import Launch, per_launch
 from wizard.vllm.registry import registry
 
 VISION_KEYS = (
@@ -196,6 +196,7 @@ def encoder_tokens(launch: Launch, encoder: Encoder) -> int:
     return items.count * items.tokens
 
 
+@per_launch
 def encoder_peak_bytes(launch: Launch) -> int:
     """Peak of the encoder's own forward pass; it competes with the language model's and the sampler's.
 

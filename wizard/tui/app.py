@@ -8,6 +8,7 @@ which end in a message and never touch a widget.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -629,9 +630,14 @@ def run(
     return run_app(app, mouse=mouse)
 
 
+COLLECT_AFTER = 10_000
+"""New objects after which Python looks for garbage, 700 by default: some ten times for every key."""
+
+
 def run_app(app: WizardApp, *, mouse: bool = True) -> int:
     """Runs a wizard to its end, keeps its answers however that comes, and leaves its last words behind."""
     sys.setswitchinterval(SWITCH_S)
+    gc.set_threshold(COLLECT_AFTER)
     try:
         app.run(mouse=mouse)
     finally:

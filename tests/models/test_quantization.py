@@ -170,6 +170,28 @@ def test_mixed_precision_follows_the_list_of_layers() -> None:
     assert found.scheme(QKV, "linear") == PLAIN
 
 
+def test_what_is_said_oddly_of_a_layer_reads_as_its_algorithm_needs_it() -> None:
+    """FP8 has no groups, so that a list there means nothing; NVFP4 has."""
+    odd = {"quant_algo": "FP8", "group_size": [16]}
+    mixed = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}
+    found = read({**mixed, "quantized_layers": {"model.layers.0.mlp.down_proj": odd}})
+    assert found.scheme(DOWN, "linear").kind == "fp8_tensor"
+    with pytest.raises(WizardError, match="group_size"):
+        read({**mixed, "quantized_layers": {"a.b": {**odd, "quant_algo": "NVFP4"}}})
+
+
+def test_twenty_thousand_listed_experts_make_as_many_rules_as_algorithms() -> None:
+    listed = {
+        f"model.layers.{layer}.mlp.experts.{expert}.{part}_proj": {"quant_algo": "NVFP4", "group_size": 16}
+        for layer in range(40)
+        for expert in range(170)
+        for part in ("gate", "up", "down")
+    }
+    found = read({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": listed})
+    assert len(found.rules) == 1
+    assert found.scheme(EXPERTS, "experts").kind == "nvfp4"
+
+
 def test_only_experts_are_four_bit_in_mxfp4() -> None:
     found = read({"quant_method": "mxfp4"})
     assert found.scheme(EXPERTS, "experts").kind == "mxfp4"

@@ -50,7 +50,7 @@ class Patterns:
     """Beginnings of names."""
     _set: frozenset[str] = field(init=False, repr=False)
     _regexes: tuple[re.Pattern[str], ...] = field(init=False, repr=False)
-    _parents: frozenset[str] = field(init=False, repr=False)
+    _parents: frozenset[str] | None = field(init=False, repr=False, default=None, compare=False)
 
     def __post_init__(self) -> None:
         plain = frozenset(entry for entry in self.exact if not entry.startswith("re:"))
@@ -59,16 +59,22 @@ class Patterns:
             regexes += [
                 re.compile(translate(entry)) for entry in plain if any(char in entry for char in "*?[")
             ]
-        parents: set[str] = set()
-        if self.children:
-            for entry in plain:
+        object.__setattr__(self, "_set", plain)
+        object.__setattr__(self, "_regexes", tuple(regexes))
+
+    @property
+    def parents(self) -> frozenset[str]:
+        """Every module that holds a listed one; found when it is asked for, since lists are also renamed whole."""
+        if self._parents is None:
+            parents: set[str] = set()
+            for entry in self._set:
                 parent = entry.rpartition(".")[0]
                 while parent and parent not in parents:
                     parents.add(parent)
                     parent = parent.rpartition(".")[0]
-        object.__setattr__(self, "_set", plain)
-        object.__setattr__(self, "_regexes", tuple(regexes))
-        object.__setattr__(self, "_parents", frozenset(parents))
+            object.__setattr__(self, "_parents", frozenset(parents))
+        assert self._parents is not None
+        return self._parents
 
     def __bool__(self) -> bool:
         return bool(self.exact or self.contains or self.prefixes)
@@ -111,7 +117,7 @@ class Patterns:
         if names.parts and all(self.matches(part) for part in names.parts):
             return True
         if self.children and (
-            names.full in self._parents or (beside and _moe_parent(names.full) in self._parents)
+            names.full in self.parents or (beside and _moe_parent(names.full) in self.parents)
         ):
             return True
         return (

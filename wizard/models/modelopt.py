@@ -6,6 +6,7 @@ Source: vLLM 0.33 `model_executor/layers/quantization/modelopt.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from wizard.dataclass import replace
 from wizard.errors import ConfigError
@@ -68,19 +69,24 @@ def _modelopt_mixed(facts: Facts, ignored: Patterns) -> Quantization:
     layers = section(facts.values, "quantized_layers") or {}
     if len(layers) > LARGEST_RULE_COUNT:
         raise ConfigError("quantization_config: quantized_layers has more entries than any model has layers.")
-    by_algorithm: dict[Scheme, list[str]] = {}
+    listed: dict[Scheme | None, list[str]] = {}
+    alike: dict[tuple[Any, Any], list[str]] = {}  # a file may list twenty thousand experts, of two kinds
     for name, info in layers.items():
         if not isinstance(name, str) or not isinstance(info, Mapping):
             raise ConfigError("quantization_config: quantized_layers must map names to objects.")
-        inner = Facts(info)
-        scheme = MODELOPT_SCHEMES.get(inner.text("quant_algo").upper())
-        if scheme is not None:
-            if scheme.kind == "nvfp4":
-                scheme = replace(scheme, group=group_size(inner, "group_size", 16))
-            by_algorithm.setdefault(scheme, []).append(name)
+        said = info.get("quant_algo"), info.get("group_size")
+        usual = isinstance(said[0], str) and isinstance(said[1], int | None)
+        names = alike.get(said) if usual else None
+        if names is None:
+            names = listed.setdefault(_scheme_said(Facts(info)), [])
+            if usual:
+                alike[said] = names
+        names.append(name)
     cached = facts.has("kv_cache_quant_algo") or isinstance(facts.get("kv_cache_scheme"), Mapping)
     rules = tuple(
-        Rule(Patterns(exact=tuple(names), children=True), scheme) for scheme, names in by_algorithm.items()
+        Rule(Patterns(exact=tuple(names), children=True), scheme)
+        for scheme, names in listed.items()
+        if scheme is not None
     )
     return Quantization(
         "modelopt_mixed",
@@ -90,6 +96,14 @@ def _modelopt_mixed(facts: Facts, ignored: Patterns) -> Quantization:
         listed_only=True,
         cache_scales="scalars" if cached else "",
     )
+
+
+def _scheme_said(facts: Facts) -> Scheme | None:
+    """How one layer is stored; None for an algorithm that isn't ModelOpt's."""
+    scheme = MODELOPT_SCHEMES.get(facts.text("quant_algo").upper())
+    if scheme is not None and scheme.kind == "nvfp4":
+        return replace(scheme, group=group_size(facts, "group_size", 16))
+    return scheme
 
 
 def _wildcards_split(entries: Sequence[str]) -> tuple[str, ...]:

@@ -205,6 +205,25 @@ def test_a_first_start_holds_a_copy_of_the_embedding_table_since_0_18(
     assert gib(activation_peak_bytes(found)) == pytest.approx(logged, abs=0.07)
 
 
+def test_capability_12_holds_the_table_twice_since_0_27() -> None:
+    """Qwen2.5-7B-AWQ on an RTX PRO 4000, 0.28, had 1.2 GiB less than with one copy of its 1.0 GiB."""
+    config = QWEN_7B | {"quantization_config": AWQ}
+    table = QWEN_7B["vocab_size"] * QWEN_7B["hidden_size"] * 2
+    settings = {"max_num_seqs": 16, "max_num_batched_tokens": 2048}
+
+    def peak(gpu: GPUInfo, version: str) -> int:
+        return activation_peak_bytes(launch(config, gpu, version, **settings))
+
+    assert peak(RTX_5090, "0.28.0") - peak(L4, "0.28.0") == table
+    assert peak(RTX_5090, "0.26.0") == peak(L4, "0.26.0")
+
+
+def test_the_engine_itself_counts_where_the_memory_is_the_systems() -> None:
+    spark = card("NVIDIA GB10", 121.69, (12, 1))
+    own, shared = (launch(LLAMA_8B, gpu, "0.26.0") for gpu in (spark, replace(spark, unified_memory=True)))
+    assert non_torch_bytes(shared) - non_torch_bytes(own) == 4 * GIB
+
+
 def test_a_warm_compile_cache_stays_inside_the_band() -> None:
     """A later start needs no copy: the high bound allows for it, the low one doesn't."""
     settings = {"max_num_seqs": 256, "max_num_batched_tokens": 2048}
@@ -548,6 +567,18 @@ def test_the_band_is_narrow_where_logs_are_many_and_wide_where_they_are_few() ->
     assert width(H100, "0.33.0") < width(H100, "0.33.0", tensor_parallel_size=2)
     spark = card("NVIDIA GB10", 121.69, (12, 1), unified_memory=True)
     assert width(spark, "0.33.0") > 6
+
+
+def test_the_band_is_lower_where_kernels_hold_what_is_not_counted() -> None:
+    def lower(config: dict[str, Any], more: dict[str, Any]) -> float:
+        plain, other = (kv_band_bytes(launch(each, H100, "0.26.0"))[0] for each in (config, config | more))
+        return gib(plain - other)
+
+    assert lower(LLAMA_8B, {"index_topk": 2048}) == pytest.approx(3.0, abs=0.01)
+    fp4 = {"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]}}
+    experts = gib(moe_workspace_bytes(launch(QWEN3_30B_A3B | fp4, H100, "0.26.0")))
+    assert lower(QWEN3_30B_A3B, fp4) > 0.5 * experts > 0
+    assert lower(LLAMA_8B, fp4) < 0.1
 
 
 @pytest.mark.parametrize(("settings", "logged"), [({"max_num_seqs": 1}, 0.39), ({"max_num_seqs": 2}, 0.42)])

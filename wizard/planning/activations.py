@@ -60,6 +60,8 @@ def activation_peak_bytes(launch: Launch) -> int:
 
 def compile_excess_bytes(launch: Launch) -> int:
     """What a start with a warm compile cache doesn't need: by how much compiling peaks above the run itself."""
+    if compile_bytes(launch) == 0:
+        return 0
     return activation_peak_bytes(launch) - _peak_bytes(launch, compiling=0)
 
 

@@ -127,11 +127,11 @@ def _features(launch: Launch) -> list[Width]:
 
 def _has_fp4_experts(launch: Launch) -> bool:
     """NVFP4, as the method, the format or the algorithm of the checkpoint's section says."""
+    if not launch.metadata.is_moe or launch.quantization is None:
+        return False
     section = launch.metadata.quantization_config or {}
-    names = [
-        str(name).lower() for name in (launch.quantization, section.get("format"), section.get("quant_algo"))
-    ]
-    return launch.metadata.is_moe and any("fp4" in name and "mxfp4" not in name for name in names)
+    names = (launch.quantization, section.get("format"), section.get("quant_algo"))
+    return any("fp4" in name and "mxfp4" not in name for name in map(str.lower, map(str, names)))
 
 
 def _shares(launch: Launch) -> float:

@@ -23,7 +23,7 @@ from wizard.models.modules import (
 from wizard.models.quantization import quantization_of
 from wizard.models.schemes import Group, SchemedModel, grouped, schemed_model
 from wizard.models.tree import module_tree
-from wizard.planning.launch import Launch
+from wizard.planning.launch import Launch, per_launch
 from wizard.planning.sharding import Layout, Size, Sizer
 from wizard.planning.vision import encoder_whole, is_multimodal, takes_items
 from wizard.schemas.outputs import GIB, MIB
@@ -106,24 +106,13 @@ class RankWeights:
 _ranks: WeakKeyDictionary[ModelMetadata, dict[object, RankWeights]] = WeakKeyDictionary()
 
 
+@per_launch
 def rank_weights(launch: Launch) -> RankWeights:
     """The weights of the worst TP rank, per pipeline stage. Remembered per model and layout.
 
     Raises ConfigError for a config that can't be described; configurations that vLLM refuses are described
     as if it didn't, with its messages in `refusals`.
     """
-    global _latest
-    latest = _latest
-    if latest is None or latest[0] is not launch:
-        _latest = latest = launch, _remembered(launch)
-    return latest[1]
-
-
-_latest: tuple[Launch, RankWeights] | None = None
-"""Every term of one evaluation asks about the same launch."""
-
-
-def _remembered(launch: Launch) -> RankWeights:
     online = launch.quantization if launch.online_quantization else None
     layout = _layout(launch)
     lora = (

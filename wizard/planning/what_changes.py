@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from wizard.planning.attempts import Attempt
 from wizard.planning.situation import Situation
-from wizard.schemas.outputs import GIB
+from wizard.text import short_gib
 
 LEFT_OPEN = "Left open, it would be planned."
 
@@ -69,7 +69,7 @@ def _defaults(of: Situation, attempt: Attempt) -> Iterator[tuple[str, str]]:
     if config.enforce_eager is None and not launch.enforce_eager:
         part = report.per_gpu
         graphs = part.cuda_graphs_bytes or part.outside_budget_bytes
-        price = f", for about {graphs / GIB:.1f} GiB" if graphs else ""
+        price = f", for about {short_gib(graphs)} GiB" if graphs else ""
         yield (
             "enforce_eager",
             f"CUDA graphs are captured, which makes decoding faster{price}; eager mode is taken where nothing "

@@ -631,7 +631,8 @@ def run(
 
 
 COLLECT_AFTER = 10_000
-"""New objects after which Python looks for garbage, 700 by default: some ten times for every key."""
+"""New objects after which Python looks for garbage; by its default of 700 it does so some ten times for every key,
+which was a tenth of a slider step (Policy at 120x40, side by side: 9.6 ms for 10.8)."""
 
 
 def run_app(app: WizardApp, *, mouse: bool = True) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -10,9 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 
+from tests.journeys.conftest import REPOSITORY
+from wizard.errors import WizardError
 from wizard.hardware.resolve import machines, what_if
 from wizard.models import catalogue
-from wizard.models.metadata import ModelMetadata
+from wizard.models.metadata import ModelMetadata, metadata_from_config
 from wizard.planning.activations import activation_peak_bytes, persistent_bytes
 from wizard.planning.bands import kv_band_bytes
 from wizard.planning.cuda_graphs import cuda_graphs_bytes
@@ -122,6 +126,28 @@ def search_rows() -> Iterator[str]:
     yield f"{'fixes and alternatives, in a worker':<36}{first:9.0f} ms the first time, {again:.0f} ms then"
 
 
+CONFIGS = REPOSITORY.parent / "shared" / "configs"
+
+
+def first_plan_rows(slowest: int = 3) -> Iterator[str]:
+    """The slowest first plans of the shared configs, from config.json on; left out where those are not at hand."""
+    found = []
+    hardware = HardwareInput(gpu="H100 SXM5 80GB")
+    gpus = what_if(hardware)
+    for path in sorted(CONFIGS.glob("*/*/config.json")):
+        model, quantised = "/".join(path.parts[-3:-1]), path.with_name("hf_quant_config.json")
+        config = json.loads(path.read_text(encoding="utf-8"))
+        section = json.loads(quantised.read_text(encoding="utf-8")) if quantised.is_file() else None
+        request = PlanRequest(model=ModelInput(model=model), hardware=hardware)
+        start = time.perf_counter()
+        with contextlib.suppress(WizardError):
+            metadata = metadata_from_config(config, model=model, source="path", hf_quant_config=section)
+            plan(request, metadata, gpus)
+        found.append(((time.perf_counter() - start) * 1e3, model))
+    for took_ms, model in sorted(found, reverse=True)[:slowest]:
+        yield f"{'first plan, ' + model:<60}{took_ms:9.0f} ms (must be: at most 50)"
+
+
 COLD = {
     "python -c pass": ["-c", "pass"],
     "import pydantic, json": ["-c", "import pydantic, json"],
@@ -158,5 +184,7 @@ def report() -> Iterator[str]:
     yield from evaluation_rows()
     yield ""
     yield from search_rows()
+    yield ""
+    yield from first_plan_rows()
     yield ""
     yield from cold_start_rows()

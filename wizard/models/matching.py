@@ -18,6 +18,7 @@ LARGEST_REPEATS = 8
 """Unbounded repeats in one regular expression of a config; more could take for ever to match."""
 
 _NESTED_REPEAT = re.compile(r"[+*}][^()]*\)[+*{]")
+_GLOB = re.compile(r"[*?\[]")
 _REPEAT = re.compile(r"[+*]|\{\d*,\d*\}")
 
 
@@ -50,17 +51,22 @@ class Patterns:
     """Beginnings of names."""
     _set: frozenset[str] = field(init=False, repr=False)
     _regexes: tuple[re.Pattern[str], ...] = field(init=False, repr=False)
+    _starts: tuple[str, ...] = field(init=False, repr=False)
     _parents: frozenset[str] | None = field(init=False, repr=False, default=None, compare=False)
 
     def __post_init__(self) -> None:
         plain = frozenset(entry for entry in self.exact if not entry.startswith("re:"))
         regexes = [_compiled(entry[3:]) for entry in self.exact if entry.startswith("re:")]
+        starts = []
         if self.globs:
-            regexes += [
-                re.compile(translate(entry)) for entry in plain if any(char in entry for char in "*?[")
-            ]
+            for entry in plain:
+                if entry.endswith("*") and not _GLOB.search(entry, 0, len(entry) - 1):
+                    starts.append(entry[:-1])  # nearly all are such; an expression takes 0.1 ms to compile
+                elif _GLOB.search(entry):
+                    regexes.append(re.compile(translate(entry)))
         object.__setattr__(self, "_set", plain)
         object.__setattr__(self, "_regexes", tuple(regexes))
+        object.__setattr__(self, "_starts", tuple(starts))
 
     @property
     def parents(self) -> frozenset[str]:
@@ -95,7 +101,7 @@ class Patterns:
             return True
         if self.contains_any and any(entry in name for entry in self._set):
             return True
-        if self.prefixes and name.startswith(self.prefixes):
+        if name.startswith((*self.prefixes, *self._starts)):
             return True
         if self.suffixes:
             end = name

@@ -10,6 +10,7 @@ import pytest
 from tests.drafting import drafting, tells_uncounted
 from tests.hub.repository import CONFIG, model
 from tests.hub.server import FakeHub
+from wizard.dataclass import replace
 from wizard.engine import GivenUpError, Planner, Progress
 from wizard.hardware.resolve import resolve_hardware
 from wizard.models import catalogue
@@ -122,3 +123,14 @@ def test_longer_requests_never_fit_more_often(name: str, gpu: str, gpus: int) ->
     assert held == sorted(held, reverse=True)
     here = next(row for row in rows if row.context == report.max_model_len)
     assert (here.at_once, here.verdict) == (report.kv_cache.max_concurrency, report.verdict)
+
+
+def test_a_plan_that_was_just_made_is_had_again_and_one_of_other_facts_is_not() -> None:
+    engine, request = Planner(offline=True), PlanRequest(model=ModelInput(model="Qwen/Qwen3-8B"))
+    metadata, gpus = catalogue.load("Qwen/Qwen3-8B"), resolve_hardware(HardwareInput(gpu="L40S"))
+    assert metadata is not None
+    first = engine.plan(request, metadata, gpus)
+    busy = [replace(gpu, memory_used_bytes=20 << 30) for gpu in gpus]
+    assert engine.plan(request, metadata, busy).feasibility != first.feasibility
+    assert engine.plan(request.with_value("workload.concurrency", 9), metadata, gpus) != first
+    assert engine.plan(request, metadata, list(gpus)) is first

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 from weakref import WeakKeyDictionary
@@ -49,6 +50,9 @@ class Reach:
     each_bytes: int
     """Cache of one GPU that one such request takes."""
 
+
+PLANS_KEPT = 32
+"""A slider moved back, an undo, and the reach of a plan ask for one that was just made."""
 
 SHORTEST_REACH = 2048
 MOST_REACHES = 12
@@ -154,6 +158,13 @@ class Engine(Protocol):
     def differences(self, directory: Path, artifacts: Mapping[str, str]) -> Mapping[str, str]:
         """What writing would change in files that are there already: a unified diff by name."""
         ...
+
+
+@lru_cache(maxsize=PLANS_KEPT)
+def _planned(request: PlanRequest, metadata: ModelMetadata, gpus: tuple[GPUInfo, ...], version: str) -> Plan:
+    from wizard.planning.planner import plan
+
+    return plan(request, metadata, gpus, version=version)
 
 
 class Planner:
@@ -311,9 +322,7 @@ class Planner:
         return resolve_hardware(hardware, detector=lambda: detected)
 
     def plan(self, request: PlanRequest, metadata: ModelMetadata, gpus: Sequence[GPUInfo]) -> Plan:
-        from wizard.planning.planner import plan
-
-        return plan(request, self._metadata(request, metadata), gpus, version=self.version(request))
+        return _planned(request, self._metadata(request, metadata), tuple(gpus), self.version(request))
 
     def plan_with_fixes(
         self,

@@ -55,8 +55,9 @@ class Patterns:
     _parents: frozenset[str] | None = field(init=False, repr=False, default=None, compare=False)
 
     def __post_init__(self) -> None:
-        plain = frozenset(entry for entry in self.exact if not entry.startswith("re:"))
-        regexes = [_compiled(entry[3:]) for entry in self.exact if entry.startswith("re:")]
+        expressions = [entry for entry in self.exact if entry.startswith("re:")]
+        regexes = [_compiled(entry[3:]) for entry in expressions]
+        plain = frozenset(self.exact).difference(expressions)
         starts = []
         if self.globs:
             for entry in plain:
